@@ -1,0 +1,194 @@
+"""What every provider offers: bytes in, records out, no I/O.
+
+A provider knows one upstream's words. It is a stateless object; everything it needs comes in as an argument. The same
+instance serves every source that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from receiver.ledger.records import BlobSeen, JsonObject, Reading, Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A delivery as it came over the wire. Header names are lower case; values are latin-1 text, as HTTP has them.
+
+    `query` holds the first value of each parameter of the URL it was sent to. `body` is the raw body, byte for byte.
+    """
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a provider may know about the source it works for: where upstream is, and the secrets, never printed."""
+
+    source: str
+    base_url: str
+    trust: Trust
+    api_key: str | None = field(default=None, repr=False)
+    hook_tokens: tuple[str, ...] = field(default=(), repr=False)
+    signing_secrets: tuple[str, ...] = field(default=(), repr=False)
+    tolerance: timedelta = timedelta(minutes=5)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to make. `url` is absolute. Credentials go only to the `base_url`'s origin; transport checks it."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer. `sent_at` and `received_at` are our clock; `date` is the answer's `Date` header, upstream's."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent_at: datetime
+    received_at: datetime
+    date: datetime | None = None
+
+
+class ProviderError(Exception):
+    """The common parent of what can be wrong with what upstream sent. Each child names whose fault it is."""
+
+
+class BadSignature(ProviderError):
+    """A proof is missing, wrong or outside its time window. Not believed: answered 401."""
+
+
+class KeysUnavailable(ProviderError):
+    """The signer's public keys cannot be had just now. Neither believed nor disbelieved: answered 503."""
+
+
+class Unreadable(ProviderError):
+    """Believed but not understood: kept raw, quarantined, answered 200."""
+
+
+class UpstreamGone(ProviderError):
+    """Upstream answers 404 or 410: it does not know the id (R11: three times, spaced out, before anyone is told)."""
+
+
+class UpstreamBusy(ProviderError):
+    """Upstream answers 429, 5xx or not at all: try again later (`retry_after` seconds when it said so)."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class UpstreamRefused(ProviderError):
+    """Upstream answers 400, 403, 409 or 422: asking the same again will not help (R11: a look a day)."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CredentialsRefused(ProviderError):
+    """Upstream answers 401: the source pauses until a probe gets through (R11)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing: a snapshot per workflow, and the request for the next page."""
+
+    readings: tuple[Reading, ...]
+    next: Request | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One cheap read that tells `doctor` whether the account works."""
+
+    name: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What is known of an upstream's behaviour; a source's configuration may override the times.
+
+    `poll` is how upstream wants fresh work polled until the first delivery: waits in seconds, the last one repeats.
+    `retry_horizon` is how long upstream keeps trying to deliver one event. `identity_headers` (lower case) tell one
+    delivery from another and are hashed with the body (R13); headers that change with every retry are not among them. `blob_hosts` are the host suffixes its
+    output URLs may have, () for any. `restartable` says that a finished id may run again (R10). `locator` names what is
+    needed besides the id to ask again.
+    """
+
+    poll: tuple[float, ...]
+    silence: timedelta
+    deadline: timedelta
+    retry_horizon: timedelta
+    default_base_url: str
+    blob_hosts: tuple[str, ...] = ()
+    restartable: bool = False
+    locator: tuple[str, ...] = ()
+    trusts: tuple[Trust, ...] = (Trust.TOKEN, Trust.HINT, Trust.NONE)
+    bulk_size: int = 1
+    identity_headers: tuple[str, ...] = ()
+
+
+class Provider(Protocol):
+    """One upstream's dictionary. Errors are named by fault (above); anything else that escapes is our bug."""
+
+    name: str
+    habits: Habits
+
+    def verify(self, inbound: Inbound, account: Account, keys: JsonObject | None = None) -> None:
+        """Return when every proof the account declares is there and right; raise BadSignature or KeysUnavailable.
+
+        `keys` are the signer's public keys from source state, for providers that publish them.
+        """
+
+    def read(self, inbound: Inbound, account: Account) -> Reading:
+        """Read a believed delivery. Raises Unreadable for anything that is not one of upstream's events."""
+
+    def track(self, answer: JsonObject | None, request: JsonObject | None) -> Reading:
+        """Read what the submitter has: upstream's submit answer and/or the request sent. Raises Unreadable.
+
+        The reading's `workflow_id` is '' when the answer names none.
+        """
+
+    def status_request(self, workflow_id: str, account: Account, locator: JsonObject) -> Request:
+        """Return the request that asks upstream how a workflow is."""
+
+    def read_status(self, workflow_id: str, response: Response, account: Account) -> Reading:
+        """Read the answer to `status_request`. Raises UpstreamGone, UpstreamBusy, UpstreamRefused,
+        CredentialsRefused or Unreadable."""
+
+    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
+        """Return one request that answers for many workflows at once, None where upstream has none."""
+
+    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
+        """Read the answer to `bulk_status`; raises like `read_status`."""
+
+    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
+        """Return the request that gives one blob a fresh URL by itself, None when only a look can."""
+
+    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
+        """Read the answer to `relink`; raises like `read_status`."""
+
+    def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
+        """Return the request for the first page of what was submitted in the window, None where upstream cannot."""
+
+    def read_list(self, response: Response, account: Account) -> Page:
+        """Read one page of `list`; raises like `read_status`."""
+
+    def probes(self, account: Account) -> tuple[Probe, ...]:
+        """Return the cheap reads that show whether the account works."""
