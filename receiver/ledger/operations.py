@@ -1,0 +1,56 @@
+"""The tables of running the thing: passes, sources, rejected requests, API tokens. Not part of what is true."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Integer, LargeBinary, Table, Text
+
+from receiver.ledger.columns import Instant, Json
+from receiver.ledger.tables import SCOPES, metadata, one_of
+
+passes = Table(
+    "passes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # cron, open, daemon
+    Column("holder", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("counts", Json, nullable=False),
+    Column("outcome", Text),
+)
+
+source_state = Table(
+    "source_state",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("paused_until", Instant),
+    Column("paused_because", Text),
+    Column("probe_at", Instant),
+    Column("clock_offset", Float),  # seconds upstream's clock is ahead of ours
+    Column("keys", Json),
+    Column("keys_fetched_at", Instant),
+    Column("hint_window_at", Instant),
+    Column("hint_count", Integer, nullable=False, server_default="0"),
+)
+
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("samples", Json, nullable=False),  # the last few: when, from where, which headers, how long the body
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+    Column("revoked_at", Instant),
+    one_of("scope", SCOPES),
+)
