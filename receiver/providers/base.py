@@ -43,7 +43,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request to make. `url` is absolute. Credentials go only to the `base_url`'s origin; transport checks it."""
+    """One HTTP request to make. `url` is absolute. Credentials go only to the `base_url`'s origin (transport)."""
 
     method: str
     url: str
@@ -106,10 +106,14 @@ class CredentialsRefused(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing: a snapshot per workflow, and the request for the next page."""
+    """One page of a listing: a snapshot per workflow, and the request for the next page.
+
+    `skipped` counts the items that could not be read and are not among the readings.
+    """
 
     readings: tuple[Reading, ...]
     next: Request | None
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,9 @@ class Habits:
 
     `poll` is how upstream wants fresh work polled until the first delivery: waits in seconds, the last one repeats.
     `retry_horizon` is how long upstream keeps trying to deliver one event. `identity_headers` (lower case) tell one
-    delivery from another and are hashed with the body (R13); headers that change with every retry are not among them. `blob_hosts` are the host suffixes its
-    output URLs may have, () for any. `restartable` says that a finished id may run again (R10). `locator` names what is
-    needed besides the id to ask again.
+    delivery from another and are hashed with the body (R13); headers that change with every retry are not among them.
+    `blob_hosts` are the host suffixes its output URLs may have, () for any. `restartable` says that a finished id may
+    run again (R10). `locator` names what is needed besides the id to ask again.
     """
 
     poll: tuple[float, ...]
@@ -187,8 +191,9 @@ class Provider(Protocol):
     def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
         """Return the request for the first page of what was submitted in the window, None where upstream cannot."""
 
-    def read_list(self, response: Response, account: Account) -> Page:
-        """Read one page of `list`; raises like `read_status`."""
+    def read_list(self, response: Response, account: Account, asked: Request) -> Page:
+        """Read one page of `list`; raises like `read_status`. `asked` is the request it answers: a cursor alone does
+        not always say which window it belongs to."""
 
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """Return the cheap reads that show whether the account works."""

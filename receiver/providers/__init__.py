@@ -1,0 +1,17 @@
+"""Every upstream we can read, by name. One entry and one file (or a few with its name) for each."""
+
+from __future__ import annotations
+
+from receiver.providers.base import Provider
+from receiver.providers.civitai import Civitai
+
+PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Civitai(),)}
+
+
+def provider_named(name: str) -> Provider:
+    """Return the provider a source's configuration names. Raises ValueError with the names there are."""
+    provider = PROVIDERS.get(name)
+    if provider is None:
+        known = ", ".join(sorted(PROVIDERS))
+        raise ValueError(f"there is no provider {name!r}; known providers: {known}")
+    return provider
