@@ -1,0 +1,135 @@
+"""Logging: one JSON object per line on standard error, without secrets and without query strings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+
+from receiver.redaction import Redactor
+
+LOGGER = "hookledger"
+
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_URL_QUERY = re.compile(r"(https?://[^\s\"'<>?#]*|(?:^|(?<=[\s\"']))/[^\s\"'<>?#]*)[?#][^\s\"'<>]*")
+_FRAMES = 12  # of a traceback, the innermost
+_LONGEST = 8000  # characters of one text; an upstream's error page must not fill a disk
+
+
+class JsonLines(logging.Formatter):
+    """Turns records into JSON lines: `time`, `level`, `event`, fields, and `error` for exceptions."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line without its newline; never raises for what a field may hold."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {"time": time.replace("+00:00", "Z"), "level": record.levelname.lower()}
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict):
+            line["event"] = record.getMessage()
+            line.update((name, _cleaned(value)) for name, value in fields.items() if name not in line)
+        else:
+            # A line of uvicorn's, SQLAlchemy's or another library's, in its own words.
+            line |= {"event": "log", "logger": record.name, "message": _cleaned(record.getMessage())}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = describe_exception(record.exc_info[1])
+        return self._redactor.bytes(_encoded(line)).decode("utf-8", "replace")
+
+
+def setup_logging(redactor: Redactor, level: str = "info", stream: TextIO | None = None) -> None:
+    """Send all logging, uvicorn's and SQLAlchemy's too, as JSON lines to `stream` (default: standard error).
+
+    May be called again, once the configuration is known: the last call holds. uvicorn must be started with
+    `log_config=None`, or it puts its own handlers back. Raises ValueError for a level
+    that is not debug, info, warning or error.
+    """
+    if level not in ("debug", "info", "warning", "error"):
+        raise ValueError(f'"{level}" is no log level; it must be debug, info, warning or error')
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines(redactor))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(LOGGER).setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "sqlalchemy", "alembic", "aiohttp"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+    logging.getLogger("uvicorn").setLevel(logging.INFO)
+    # Its lines hold query strings, and ours say more.
+    logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
+
+
+def log_event(event: str, /, *, level: str = "info", error: BaseException | None = None, **fields: Any) -> None:
+    """Log one event: a name such as `delivery`, and whatever fields tell the rest. URLs go through `without_query`."""
+    logger = logging.getLogger(LOGGER)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    if logger.isEnabledFor(number):
+        logger.log(number, event, exc_info=error, extra={"fields": fields})
+
+
+def without_query(url: str) -> str:
+    """Return a URL or a request's target without its query and fragment, where tokens and signatures are."""
+    return _QUERY.sub("", url)
+
+
+def describe_exception(error: BaseException) -> dict[str, Any]:
+    """Return an exception as log data: `type`, `message`, `traceback` (innermost last) and `cause` where it has one."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    told: dict[str, Any] = {
+        "type": type(error).__qualname__,
+        "message": _cleaned(_message_of(error)),
+        "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and cause is not error:
+        told["cause"] = {"type": type(cause).__qualname__, "message": _cleaned(_message_of(cause))}
+    return told
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not cost the line that tells about it
+        return "(no message)"
+
+
+def _cleaned(value: Any) -> Any:
+    """Take the query strings out of every URL in a text, and cut it to a length; anything else is left alone."""
+    if not isinstance(value, str):
+        return value
+    text = _URL_QUERY.sub(r"\1", value) if "?" in value or "#" in value else value
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+    except (TypeError, ValueError):
+        pass  # lone surrogates and integers beyond 64 bits, which the standard library does write
+    try:
+        return json.dumps(line, default=_plain).encode("ascii")
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({name: str(type(value)) for name, value in line.items()}).encode("ascii")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    if isinstance(value, (bytes, bytearray)):
+        return f"({len(value)} bytes)"
+    try:
+        return _cleaned(str(value))
+    except Exception:  # noqa: BLE001 - as above
+        return f"({type(value).__qualname__})"
