@@ -1,0 +1,286 @@
+"""The database: where it is, and how to be inside a transaction of it.
+
+`write()` and `read()` are the only ways in. Whatever happens inside, an error or a cancellation included, no
+transaction stays open behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from receiver.ledger.engines import (
+    CONNECT_ERRORS,
+    DRIVER_ERRORS,
+    SQLITE_AT_LEAST,
+    postgresql_engine,
+    sqlite_engine,
+    sqlite_version,
+)
+
+Dialect = Literal["sqlite", "postgresql"]
+
+_BEGIN_WRITE = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+}
+# Several statements of one reading see the ledger as of one instant; SQLite's WAL gives that by itself.
+_BEGIN_READ = {
+    "sqlite": "BEGIN",
+    "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+}
+
+
+class LedgerError(Exception):
+    """The ledger cannot do what was asked; the message is a sentence without secrets."""
+
+
+class InvalidDatabaseUrl(LedgerError):
+    """The database URL in the configuration is not one we understand."""
+
+
+class DatabaseUnavailable(LedgerError):
+    """The database cannot be reached, or has no room for us now. Nothing was changed; trying again later may help."""
+
+
+class CommitInDoubt(LedgerError):
+    """The connection was lost while committing: the transaction may be kept or not."""
+
+
+class TransactionLost(LedgerError):
+    """The transaction had failed before its end, so nothing of it was kept although its block ended without error."""
+
+
+def _parse(url: str) -> tuple[Dialect, URL]:
+    expected = "expected sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/database"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise InvalidDatabaseUrl(f"the database URL cannot be read: {expected}") from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        return "postgresql", parsed
+    if parsed.drivername != "sqlite":
+        raise InvalidDatabaseUrl(f"the database URL begins with {parsed.drivername!r}: {expected}")
+    if parsed.host or parsed.query or not parsed.database or parsed.database == ":memory:":
+        raise InvalidDatabaseUrl(f"an SQLite URL names a file and nothing else: {expected}")
+    return "sqlite", parsed
+
+
+def _name(dialect: Dialect, url: URL) -> str:
+    """Return what to call this database in messages: no user, no password, no parameters."""
+    if dialect == "sqlite":
+        return f"the SQLite file {url.database}"
+    host = url.host or url.query.get("host") or "the default host"
+    port = f":{url.port}" if url.port else ""
+    return f"the PostgreSQL database {url.database or 'of the default name'} at {host}{port}"
+
+
+def _reason(error: BaseException, password: str | None) -> str:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    said = str(error).strip().splitlines()
+    reason = said[0] if said else "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return reason.replace(password, "***") if password else reason
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Finish `work` even if we are cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # seen here, so that asyncio does not complain that nobody looked
+        raise cancelled
+    task.result()
+
+
+async def now(conn: AsyncConnection) -> datetime:
+    """Return the database's clock, aware and UTC (R14). It moves within a transaction. SQLite knows milliseconds."""
+    if conn.dialect.name == "postgresql":
+        instant = (await conn.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
+        assert isinstance(instant, datetime)
+        return instant.astimezone(UTC)
+    said = (await conn.exec_driver_sql("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")).scalar_one()
+    return datetime.fromisoformat(said).replace(tzinfo=UTC)
+
+
+class Database:
+    """One SQLite file or one PostgreSQL database, with connections for writing and others for reading.
+
+    Belongs to the event loop it is first used in. SQLite has one writer, whose turn is taken in order; PostgreSQL has
+    `pool_size` of them. Both have `pool_size` readers, so that a slow query never keeps a delivery waiting.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        """Prepare; nothing is opened. Raises InvalidDatabaseUrl."""
+        self._dialect, self._url = _parse(url)
+        self._dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self.name = _name(self._dialect, self._url)
+        self._turn: AbstractAsyncContextManager[Any] = asyncio.Lock() if self._dialect == "sqlite" else nullcontext()
+        self._writers = self._engine(pool_size=1 if self._dialect == "sqlite" else pool_size)
+        self._readers = self._engine(pool_size=pool_size, read_only=True)
+
+    def _engine(self, *, pool_size: int, read_only: bool = False, maintenance: bool = False) -> AsyncEngine:
+        if self._dialect == "sqlite":
+            # Rebuilding a table drops it, which with foreign keys on would delete what refers to it.
+            return sqlite_engine(
+                str(self._url.database), pool_size=pool_size, read_only=read_only, foreign_keys=not maintenance
+            )
+        return postgresql_engine(self._dsn, pool_size=pool_size, read_only=read_only, patient=maintenance)
+
+    @classmethod
+    async def open(cls, url: str, *, pool_size: int = 5) -> Self:
+        """Return a database that has answered. Its schema may be missing or old: see `migrate`.
+
+        Raises InvalidDatabaseUrl, and DatabaseUnavailable when it does not answer or SQLite is too old to be trusted.
+        """
+        database = cls(url, pool_size=pool_size)
+        try:
+            database._look_at_sqlite()
+            async with database.write() as conn:
+                await conn.exec_driver_sql("SELECT 1")
+        except BaseException:
+            await _to_the_end(database.close())
+            raise
+        return database
+
+    def _look_at_sqlite(self) -> None:
+        if self._dialect != "sqlite":
+            return
+        if sqlite_version() < SQLITE_AT_LEAST:
+            found, wanted = (".".join(map(str, version)) for version in (sqlite_version(), SQLITE_AT_LEAST))
+            raise DatabaseUnavailable(
+                f"SQLite {found} can corrupt a database that two processes write; pysqlite3 with SQLite {wanted}"
+                " or newer is needed"
+            )
+        folder = Path(str(self._url.database)).absolute().parent
+        if not folder.is_dir():
+            raise DatabaseUnavailable(f"cannot open {self.name}: the folder {folder} does not exist")
+
+    @property
+    def dialect(self) -> Dialect:
+        """Return which of the two this is."""
+        return self._dialect
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Return a transaction that commits when its block ends, and rolls back on any exception.
+
+        PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is
+        waited for ten seconds. Statements may also go straight to the driver's connection. Raises DatabaseUnavailable
+        at the beginning; at the end CommitInDoubt, or TransactionLost when an error inside was swallowed.
+        """
+        return self._transaction(self._writers, _BEGIN_WRITE[self._dialect], self._turn)
+
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Return a read-only transaction that sees the ledger as of one instant. Raises DatabaseUnavailable."""
+        return self._transaction(self._readers, _BEGIN_READ[self._dialect], nullcontext())
+
+    @asynccontextmanager
+    async def maintenance(self) -> AsyncIterator[AsyncConnection]:
+        """A writing transaction for migrations: no time limits, and on SQLite no enforcement of foreign keys."""
+        engine = self._engine(pool_size=1, maintenance=True)
+        try:
+            async with self._transaction(engine, _BEGIN_WRITE[self._dialect], self._turn) as conn:
+                yield conn
+        finally:
+            await _to_the_end(engine.dispose())
+
+    async def close(self) -> None:
+        """Close every connection. The database must not be used afterwards."""
+        await self._readers.dispose()
+        await self._writers.dispose()
+
+    @asynccontextmanager
+    async def _transaction(
+        self, engine: AsyncEngine, begin: str, turn: AbstractAsyncContextManager[Any]
+    ) -> AsyncIterator[AsyncConnection]:
+        async with turn:
+            conn = await self._begin(engine, begin)
+            try:
+                yield conn
+            except BaseException:
+                await _to_the_end(self._roll_back(conn))
+                raise
+            await _to_the_end(self._commit(conn))
+
+    async def _begin(self, engine: AsyncEngine, begin: str) -> AsyncConnection:
+        tried_again = False
+        while True:
+            conn = engine.connect()
+            try:
+                await conn.start()
+                await conn.exec_driver_sql(begin)
+            except BaseException as error:
+                await _to_the_end(_abandon(conn))
+                # A connection that died in the pool says nothing about the database; the pool is emptied by now.
+                if isinstance(error, DBAPIError) and error.connection_invalidated and not tried_again:
+                    tried_again = True
+                    continue
+                if isinstance(error, CONNECT_ERRORS):
+                    why = _reason(error, self._url.password)
+                    raise DatabaseUnavailable(f"cannot use {self.name}: {why}") from None
+                raise
+            return conn
+
+    async def _commit(self, conn: AsyncConnection) -> None:
+        try:
+            kept = await self._say_commit(conn)
+        except DRIVER_ERRORS as error:
+            await conn.invalidate()
+            await conn.close()
+            raise CommitInDoubt(f"lost {self.name} while committing: {_reason(error, self._url.password)}") from None
+        except BaseException:
+            await self._roll_back(conn)
+            raise
+        if not kept:
+            await self._roll_back(conn)
+            raise TransactionLost("nothing was kept: an error ended the transaction early, and it was swallowed")
+        await conn.close()
+
+    async def _say_commit(self, conn: AsyncConnection) -> bool:
+        """Return whether there was something to commit."""
+        if conn.invalidated:
+            return False
+        driver: Any = (await conn.get_raw_connection()).driver_connection
+        if self._dialect == "postgresql":
+            # In a failed transaction PostgreSQL answers COMMIT without complaint, only with another word.
+            return bool(await driver.execute("COMMIT") == "COMMIT")
+        if not driver.in_transaction:
+            return False
+        await conn.commit()
+        return True
+
+    async def _roll_back(self, conn: AsyncConnection) -> None:
+        try:
+            if conn.invalidated:
+                return
+            driver: Any = (await conn.get_raw_connection()).driver_connection
+            if self._dialect == "postgresql" and driver.is_in_transaction():
+                await driver.execute("ROLLBACK")
+            await conn.rollback()
+        except (*DRIVER_ERRORS, DBAPIError):
+            await conn.invalidate()
+        finally:
+            await conn.close()
+
+
+async def _abandon(conn: AsyncConnection) -> None:
+    """Close a connection of which we do not know what state it is in."""
+    if conn.sync_connection is None:
+        return
+    if not conn.invalidated:
+        await conn.invalidate()
+    await conn.close()

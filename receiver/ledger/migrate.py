@@ -1,0 +1,159 @@
+"""Bring a database to today's schema, and say how it differs. All offline: the steps are in the package."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger import dump
+from receiver.ledger.database import Database, LedgerError
+from receiver.ledger.schema import metadata
+
+# Any number will do, as long as nothing else in the database locks by it.
+_LOCK = 0x686F6F6B6C6467
+_SCRATCH = "hookledger_check"
+
+
+class SchemaOutdated(LedgerError):
+    """The database's schema is not today's; the message names the command that mends it."""
+
+
+class SchemaTooNew(LedgerError):
+    """A later version of hookledger has migrated the database."""
+
+
+def _config(conn: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = conn
+    return config
+
+
+def _script() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def revisions() -> list[str]:
+    """Return every revision, oldest first."""
+    return [step.revision for step in _script().walk_revisions()][::-1]
+
+
+def head() -> str:
+    """Return the revision the code wants."""
+    return revisions()[-1]
+
+
+def _current(conn: Connection) -> str | None:
+    return MigrationContext.configure(conn).get_current_revision()
+
+
+async def current(db: Database) -> str | None:
+    """Return the revision the database is at, None for an empty one."""
+    async with db.read() as conn:
+        return await conn.run_sync(_current)
+
+
+async def ensure_current(db: Database) -> None:
+    """Return if the database is at `head()`. Raises SchemaOutdated or SchemaTooNew with what to do."""
+    _judge(db, await current(db))
+
+
+def _judge(db: Database, found: str | None) -> None:
+    if found == head():
+        return
+    if found is not None and found not in revisions():
+        raise SchemaTooNew(
+            f"{db.name} is at schema revision {found}, which this version does not know; it needs the newer hookledger"
+            " that made it"
+        )
+    is_at = "has no tables yet" if found is None else f"is at schema revision {found}"
+    raise SchemaOutdated(f"{db.name} {is_at} and this version needs {head()}: run `hookledger db upgrade`")
+
+
+def _upgrade(conn: Connection, to: str) -> None:
+    if conn.dialect.name == "postgresql":
+        # Whoever comes second waits here and then finds nothing left to do; SQLite's BEGIN IMMEDIATE does the same.
+        conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    found = _current(conn)
+    if found is not None and found not in revisions():
+        raise SchemaTooNew(f"schema revision {found} is not known to this version: it needs a newer hookledger")
+    command.upgrade(_config(conn), to)
+    if conn.dialect.name == "sqlite" and (broken := conn.exec_driver_sql("PRAGMA foreign_key_check").all()):
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        raise LedgerError(f"the migration would leave rows of {tables} that refer to nothing; nothing was changed")
+
+
+async def upgrade(db: Database, to: str = "head") -> None:
+    """Run the missing steps up to revision `to` in one transaction: all of them or none. Safe to run twice at once.
+
+    Raises SchemaTooNew when a later version has been here.
+    """
+    async with db.maintenance() as conn:
+        await conn.run_sync(_upgrade, to)
+
+
+def _create_all(conn: Connection) -> None:
+    metadata.create_all(conn)
+    MigrationContext.configure(conn).stamp(_script(), "head")
+
+
+async def _wanted(db: Database) -> dump.Dump:
+    """Return what the code's own tables look like on this kind of database, made aside and thrown away again."""
+    if db.dialect == "sqlite":
+        folder = await asyncio.to_thread(TemporaryDirectory, prefix="hookledger-")
+        try:
+            aside = Database(f"sqlite:///{folder.name}/check.db")
+            try:
+                return await _made_anew(aside)
+            finally:
+                await aside.close()
+        finally:
+            await asyncio.to_thread(folder.cleanup)
+    return await _made_anew(db)
+
+
+class _ThrowAway(Exception):
+    """Raised at the end of a transaction that must not be kept."""
+
+
+async def _made_anew(db: Database) -> dump.Dump:
+    found: dump.Dump = {}
+    with suppress(_ThrowAway):
+        async with db.maintenance() as conn:
+            if db.dialect == "postgresql":
+                await conn.exec_driver_sql(f"CREATE SCHEMA {_SCRATCH}")
+                await conn.exec_driver_sql(f"SET LOCAL search_path TO {_SCRATCH}")
+            await conn.run_sync(_create_all)
+            found = await dump.schema(conn)
+            raise _ThrowAway
+    return found
+
+
+async def _found(conn: AsyncConnection) -> tuple[str | None, dump.Dump]:
+    return await conn.run_sync(_current), await dump.schema(conn)
+
+
+async def check(db: Database) -> list[str]:
+    """Return how the database's schema differs from the code's, one sentence each; empty when they are equal.
+
+    Tables, columns, types, constraints, indexes, triggers and functions are compared, and the revision. PostgreSQL
+    needs the right to create a schema, which is made and rolled back in one transaction.
+    """
+    async with db.read() as conn:
+        revision, found = await _found(conn)
+    said: list[str] = []
+    try:
+        _judge(db, revision)
+    except LedgerError as error:
+        said.append(str(error))
+    return said + dump.differences(found, await _wanted(db))

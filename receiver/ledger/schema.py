@@ -1,0 +1,8 @@
+"""The whole schema as the code wants it: every table, and the guards. `metadata` from here is complete."""
+
+from __future__ import annotations
+
+from receiver.ledger import guards, operations
+from receiver.ledger.tables import metadata
+
+__all__ = ["guards", "metadata", "operations"]
