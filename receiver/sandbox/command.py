@@ -1,0 +1,80 @@
+"""`hookledger sandbox civitai`: a stand-in upstream on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from receiver.sandbox.civitai import running_civitai
+from receiver.sandbox.civitai_faults import CivitaiFaults
+from receiver.sandbox.faults import BadKnob, read_flag
+
+
+class WrongOption(click.ClickException):
+    """One line and exit 2, without the usage around it."""
+
+    exit_code = 2
+
+
+def knob_options(knobs: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """One option per knob of a faults dataclass, read later by the knob's own reader."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for field in reversed(dataclasses.fields(knobs)):
+            flag, default = field.name.replace("_", "-"), field.metadata["default"]
+            text = f"{field.metadata['help']}." + ("" if default in (None, "0") else f" Default: {default}.")
+            if field.metadata["read"] is read_flag:
+                command = click.option(f"--{flag}/--no-{flag}", field.name, default=None, help=text)(command)
+            else:
+                command = click.option(f"--{flag}", field.name, metavar="VALUE", default=None, help=text)(command)
+        return command
+
+    return add
+
+
+@click.group()
+def sandbox() -> None:
+    """Stand-in upstreams for development, with faults on demand."""
+
+
+@sandbox.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9001, show_default=True, help="0 takes a free one.")
+@knob_options(CivitaiFaults)
+def civitai(host: str, port: int, **given: Any) -> None:
+    """A stand-in for the Civitai orchestrator.
+
+    How often something goes wrong is a share (0.1 or 10%) or a number of times (3). Times are seconds.
+
+    Callbacks to plain http are taken, because this is for loopback; --no-allow-http refuses them as the real one does.
+
+    What is true, what happened, and changing the faults while it runs: /_sandbox/truth, /_sandbox/log and
+    /_sandbox/faults.
+    """
+    knobs = {name: value for name, value in given.items() if value is not None}
+    try:
+        asyncio.run(_serve_until_signal(host, port, knobs))
+    except BadKnob as problem:
+        option = "--" + problem.name.replace("_", "-")
+        raise WrongOption(str(problem).replace(problem.name, option, 1)) from None
+    except OSError as problem:
+        raise WrongOption(f"cannot listen on {host} port {port}: {problem.strerror or problem}") from None
+
+
+async def _serve_until_signal(host: str, port: int, knobs: dict[str, Any]) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running_civitai(host=host, port=port, **knobs) as upstream:
+        example = '{"steps":[{"$type":"echo","input":{"message":"hello"}}]}'
+        click.echo(
+            f"civitai sandbox at {upstream.base_url}, key {upstream.api_key}; submit with: "
+            f"curl -H 'Authorization: Bearer {upstream.api_key}' -H 'Content-Type: application/json' "
+            f"-d '{example}' {upstream.base_url}/v2/consumer/workflows"
+        )
+        await stop.wait()
