@@ -68,7 +68,7 @@ class Observation:
     step a job belongs to, when upstream says so. `word` is upstream's own status word and `status` its meaning: None
     when the word is absent or not in the provider's dictionary. `upstream_at` is the instant upstream puts on the
     status itself. All instants are aware and UTC; a provider leaves out those it cannot believe (before 2000), the
-    merge those more than five minutes ahead of receipt.
+    merge those more than five minutes ahead of receipt. `submitted_at` is when upstream says the workflow was made.
 
     `facts` are upstream's other fields, by the ledger's names (see FACTS below); None and absent mean the same.
     """
@@ -83,11 +83,12 @@ class Observation:
     completed_at: datetime | None = None
     progress: float | None = None
     facts: JsonObject = field(default_factory=dict)
+    submitted_at: datetime | None = None
 
 
 # Facts that have a name of their own in the ledger; any other key of `Observation.facts` is kept as it came.
 #   all levels   reason, blocked_reason, error {"code", "message"}
-#   workflow     model, output_format, request, source_media, usage, metadata, cost, tags, external_id, created_at (text)
+#   workflow     model, output_format, request, source_media, usage, metadata, cost, tags, external_id
 #   step         type, input, output, metadata, preparation, retries, cost, priority, timeout
 #   job          cost, queue_position, mature_content
 # Facts that usually only events carry are merged so that the order of arrival does not matter (R5):
@@ -124,8 +125,8 @@ class Reading:
     `snapshot` is True for an answer to our own look that describes the workflow as it was at one instant, False for an
     event. `complete` says that a snapshot names every step and job upstream knows (so that one it omits is gone).
     `identity` is upstream's own name for the delivery (a delivery-id header), '' when it has none. `ephemeral` is True
-    when upstream says it will forget the workflow at its end. `needs_look` asks for a look whatever the trust: the event
-    is thin, or its success may hide a failure.
+    when upstream says it will forget the workflow at its end. `needs_look` asks for a look whatever the trust: the
+    event is thin, or its success may hide a failure.
     """
 
     workflow_id: str

@@ -250,13 +250,15 @@ checks = Table(
     Column("wanted_at", Instant),
     Column("hinted_at", Instant),
     Column("hints", Integer, nullable=False),
-    Column("disputed_at", Instant),
+    Column("doubted_at", Instant),
     Column("tried_at", Instant),
     Column("attempts", Integer, nullable=False),  # tries of this round that failed or are under way
     Column("looks", Integer, nullable=False),  # looks that got an answer
     Column("misses", Integer, nullable=False),  # 404s in a row
     Column("retry_at", Instant),  # nothing before this instant, whatever the reasons
     Column("last_error", Text),
+    Column("seen_sha256", Text),  # the last answer's body, and the evidence that holds it: the same again is kept once
+    Column("seen_evidence", Text),
     Column("fence", BigInteger, nullable=False),
     Column("leased_until", Instant),
     Column("leased_by", Text),

@@ -1,0 +1,251 @@
+"""One transaction takes a whole batch of evidence: lock, recognise, merge, plan, write.
+
+Deliveries, looks and decisions all enter here. The order of locks is the same for everyone (workflows by name, then
+checks, then dedupe keys), so that batches of several processes cannot block each other for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger import attention, checks, evidence, hints, looks, store
+from receiver.ledger.attention import Concern
+from receiver.ledger.checks import Check
+from receiver.ledger.entries import Answer, Entry, Result
+from receiver.ledger.merge import by_hand, merge, merge_gone
+from receiver.ledger.nodes import ABOUT, Evidence, Merged, WorkflowState
+from receiver.ledger.records import EvidenceKind, Outcome, Transition
+from receiver.ledger.schedule import deadline_of, plan_check
+from receiver.ledger.store import Key
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch has locked and gathered so far."""
+
+    now: datetime
+    states: dict[Key, WorkflowState] = field(default_factory=dict)
+    checks: dict[Key, Check] = field(default_factory=dict)
+    concerns: dict[int, set[str]] = field(default_factory=dict)  # attention open per workflow pk
+    created: set[Key] = field(default_factory=set)
+    known_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    repeats: dict[tuple[str, str], int] = field(default_factory=dict)
+    reused: set[tuple[str, str]] = field(default_factory=set)
+    rows: list[evidence.Row] = field(default_factory=list)
+    moves: list[tuple[WorkflowState, Sequence[Transition]]] = field(default_factory=list)
+    raised: list[Concern] = field(default_factory=list)
+    closed: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)  # (source, workflow id, kinds)
+
+
+async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: datetime) -> list[Result]:
+    """Apply a batch of evidence in the open transaction; returns one result per entry, in order.
+
+    `now` is when this is recorded. Nothing is true until the caller commits. Raises SQLAlchemy's errors; then nothing
+    of the batch must be committed.
+    """
+    batch = Batch(now)
+    wanted: dict[Key, tuple[datetime, str]] = {}
+    for entry in entries:
+        if entry.creates:
+            wanted.setdefault((entry.source, entry.workflow_id or ""), (now, _via(entry)))
+    batch.created = await store.create_missing(connection, wanted) if wanted else set()
+    names = {(e.source, e.workflow_id) for e in entries if e.workflow_id is not None}
+    if names:
+        batch.states = await store.lock(connection, names)
+        batch.checks = await checks.load(connection, names, lock=any(e.look for e in entries))
+        pks = [state.pk for state in batch.states.values() if state.pk is not None]
+        batch.concerns = await attention.open_kinds(connection, pks)
+    quota = await hints.take_quota(connection, entries, batch.checks, batch.states, now)
+    fresh = await _recognise(connection, entries, batch, quota)
+    results = [_one(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
+    _plan(batch, entries)
+    await _write(connection, batch)
+    return results
+
+
+def _via(entry: Entry) -> str:
+    return {EvidenceKind.DELIVERY: "delivery", EvidenceKind.FETCH: "look"}.get(entry.kind, "track")
+
+
+async def _recognise(
+    connection: AsyncConnection, entries: Sequence[Entry], batch: Batch, quota: dict[int, hints.Verdict]
+) -> dict[int, str]:
+    """Claim the dedupe keys (R13); returns, per place in the batch, the evidence id of what is new."""
+    first: dict[tuple[str, str], int] = {}
+    ids: dict[int, str] = {}
+    for n, entry in enumerate(entries):
+        if n in quota and not quota[n].keep:
+            continue
+        if entry.key is None:
+            ids[n] = evidence.new_id()
+        elif (entry.source, entry.key) not in first:
+            first[entry.source, entry.key] = n
+            ids[n] = evidence.new_id()
+    if first:
+        claimed = [(entries[n], ids[n]) for n in first.values()]
+        batch.known_keys = await evidence.take_keys(connection, claimed, batch.now)
+        for key, n in first.items():
+            if key in batch.known_keys:
+                del ids[n]
+            else:
+                batch.known_keys[key] = ids[n]
+        batch.reused = await evidence.reused_identities(connection, [entries[n] for n in first.values() if n in ids])
+    return ids
+
+
+def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | None) -> Result:
+    key = (entry.source, entry.workflow_id or "")
+    state = batch.states.get(key) if entry.workflow_id is not None else None
+    if quota is not None:
+        return _hint(batch, entry, new, quota, state)
+    if entry.look is not None:
+        return _look(batch, entry, new or evidence.new_id(), state)
+    name = new or batch.known_keys[entry.source, entry.key or ""]
+    if new is None:
+        repeated = (entry.source, entry.key or "")
+        batch.repeats[repeated] = batch.repeats.get(repeated, 0) + 1
+    if state is None or entry.reading is None:
+        return _quarantine(batch, entry, name, fresh=new is not None)
+    merged = _merge(batch, entry, state, name, fresh=new is not None)
+    if new is None:
+        return Result(name, Outcome.DUPLICATE, merged, state)
+    outcome = Outcome.APPLIED if merged.moved or entry.kind is EvidenceKind.DECISION else Outcome.RECORDED
+    _keep(batch, entry, name, outcome, state)
+    return Result(name, outcome, merged, state, created=key in batch.created)
+
+
+def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh: bool) -> Merged:
+    assert entry.reading is not None
+    facts = Evidence(name, entry.kind, entry.at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
+    reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
+    merged = merge(state, reading, facts)
+    tell(state, entry)
+    settle_batch(batch, entry, state, merged, name)
+    return merged
+
+
+def settle_batch(batch: Batch, entry: Entry, state: WorkflowState, merged: Merged, name: str) -> None:
+    """Gather what a merge brought about: transitions to write, doubts for the check, attention to raise or close."""
+    if merged.transitions:
+        batch.moves.append((state, merged.transitions))
+    check = batch.checks[state.source, state.id]
+    if merged.doubt:
+        check.memory.doubted_at = batch.now
+        check.dirty = True
+    if merged.contested:
+        batch.raised.append(Concern("workflow", state.source, state.id, "contradicted", state.pk, name))
+
+
+def tell(state: WorkflowState, entry: Entry) -> None:
+    """Fill in what a person or the registered URL says of a workflow; context is added to, label by label."""
+    if entry.ref is not None and state.about.get("ref") is None:
+        state.tell("ref", entry.ref)
+    if entry.submitted_at is not None:
+        state.put("submitted_at", state.submitted_at or entry.submitted_at)
+    for column, value in (entry.told or {}).items():
+        if column not in ABOUT or value is None:
+            continue
+        known = state.about.get("context") or {}
+        state.tell(column, {**known, **value} if column == "context" else value)
+
+
+def _keep(batch: Batch, entry: Entry, name: str, outcome: Outcome, state: WorkflowState | None) -> evidence.Row:
+    """Put an evidence row in the batch, numbered under its workflow's lock."""
+    row = evidence.Row(name, entry, outcome, batch.now)
+    if state is not None:
+        state.evidence_seq += 1
+        state.node.dirty = True
+        row.workflow, row.seq = state.pk, state.evidence_seq
+    if entry.identity and (entry.source, entry.identity) in batch.reused:
+        row.problem = "the same delivery identity came before with other bytes"
+    batch.rows.append(row)
+    return row
+
+
+def _quarantine(batch: Batch, entry: Entry, name: str, *, fresh: bool) -> Result:
+    """Keep what is believed but not understood, and tell a person; it may name a workflow all the same."""
+    if not fresh:
+        return Result(name, Outcome.DUPLICATE)
+    state = batch.states.get((entry.source, entry.workflow_id)) if entry.workflow_id is not None else None
+    _keep(batch, entry, name, Outcome.QUARANTINED, state)
+    batch.raised.append(Concern("delivery", entry.source, name, "unreadable", None, name, entry.problem))
+    return Result(name, Outcome.QUARANTINED, state=state)
+
+
+def _hint(batch: Batch, entry: Entry, new: str | None, verdict: hints.Verdict, state: WorkflowState | None) -> Result:
+    """A hint moves nothing; at most it makes a look due, one at a time per id and 30 s apart (R9)."""
+    if verdict.over_quota:
+        return Result("", Outcome.HINT, over_quota=True)
+    assert entry.workflow_id is not None
+    check = batch.checks[entry.source, entry.workflow_id]
+    hints.note(check, batch.now)
+    if new is None:
+        name = batch.known_keys.get((entry.source, entry.key or ""), verdict.evidence or "")
+        return Result(name, Outcome.HINT, state=state)
+    if state is not None:
+        tell(state, entry)
+    _keep(batch, entry, new, Outcome.HINT, state)
+    return Result(new, Outcome.HINT, state=state)
+
+
+def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) -> Result:
+    """Apply the answer to one of our own looks, unless its lease has gone to somebody else meanwhile (R15)."""
+    look = entry.look
+    assert look is not None
+    assert entry.workflow_id is not None
+    check = batch.checks[entry.source, entry.workflow_id]
+    if check.fence != look.fence or not check.stored:
+        if look.evidence:
+            _keep(batch, entry, name, Outcome.RECORDED, state).problem = "its lease had ended: kept, not applied"
+        return Result(name, Outcome.RECORDED, state=state, stale=True)
+    merged = None
+    if look.evidence:
+        row = _keep(batch, entry, name, Outcome.APPLIED, state)
+        looks.keep_body_once(check, row)
+    if look.answer is Answer.SHOWN and state is not None and entry.reading is not None:
+        merged = _merge(batch, entry, state, name, fresh=True)
+    elif look.answer is Answer.GONE and state is not None:
+        facts = Evidence(name, entry.kind, entry.at, batch.now, "look", None, entry.http_date)
+        merged = merge_gone(state, facts)
+        settle_batch(batch, entry, state, merged, name)
+    raised, closed = looks.finish(check, entry, state, batch.now)
+    batch.raised += raised
+    if closed and state is not None:
+        batch.closed.append((state.source, state.id, closed))
+    created = (entry.source, entry.workflow_id) in batch.created
+    return Result(name, Outcome.APPLIED, merged, state, created=created)
+
+
+def _plan(batch: Batch, entries: Sequence[Entry]) -> None:
+    """Work out each workflow's next look, and open or close `overdue`."""
+    policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
+    for key, policy in policies.items():
+        check, state = batch.checks[key], batch.states.get(key)
+        if state is not None:
+            kinds = batch.concerns.get(state.pk or 0, set())
+            check.workflow = state.pk
+            check.memory.overdue = "overdue" in kinds
+            if state.node.status.terminal:
+                if kinds & {"overdue", "gone"}:
+                    batch.closed.append((state.source, state.id, ("overdue", "gone")))
+            elif not check.memory.overdue and batch.now >= deadline_of(state, policy):
+                batch.raised.append(Concern("workflow", state.source, state.id, "overdue", state.pk))
+                check.memory.overdue = True
+        if not check.dropped:
+            check.schedule(plan_check(state, check.memory, policy))
+
+
+async def _write(connection: AsyncConnection, batch: Batch) -> None:
+    await evidence.write(connection, batch.rows)
+    await evidence.count_repeats(connection, batch.repeats, batch.now)
+    await store.add_transitions(connection, batch.moves)
+    await store.save(connection, batch.states.values())
+    await checks.save(connection, batch.checks.values())
+    if batch.raised:
+        await attention.raise_concerns(connection, batch.raised, batch.now)
+    for source, workflow_id, kinds in batch.closed:
+        await attention.close(connection, "workflow", source, workflow_id, kinds, batch.now)

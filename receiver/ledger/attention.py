@@ -1,0 +1,72 @@
+"""Why a person should look: rows that are opened by a cause and closed when the cause is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger.evidence import new_id
+from receiver.ledger.tables import attention
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """One reason for a person to look. `subject` is '' for a source, the workflow's id, or the delivery's id."""
+
+    scope: str
+    source: str
+    subject: str
+    kind: str
+    workflow: int | None = None
+    evidence: str | None = None
+    note: str | None = None
+
+
+async def open_kinds(connection: AsyncConnection, pks: Iterable[int]) -> dict[int, set[str]]:
+    """Return the kinds of attention that are open for each of these workflows."""
+    found: dict[int, set[str]] = {pk: set() for pk in pks}
+    if not found:
+        return found
+    query = select(attention.c.workflow, attention.c.kind).where(
+        attention.c.workflow.in_(list(found)), attention.c.closed_at.is_(None)
+    )
+    for row in await connection.execute(query):
+        found[row.workflow].add(row.kind)
+    return found
+
+
+async def raise_concerns(connection: AsyncConnection, concerns: Iterable[Concern], now: datetime) -> None:
+    """Open attention rows; one that is open already stays as it is, with its `since`."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for one in sorted(set(concerns), key=lambda c: (c.source, c.scope, c.subject, c.kind)):
+        statement = insert(attention).values(
+            id=new_id(), scope=one.scope, source=one.source, subject=one.subject, workflow=one.workflow,
+            kind=one.kind, since=now, evidence=one.evidence, note=one.note,
+        )  # fmt: skip
+        await connection.execute(
+            statement.on_conflict_do_nothing(
+                index_elements=["source", "scope", "subject", "kind"], index_where=attention.c.closed_at.is_(None)
+            )
+        )
+
+
+async def close(
+    connection: AsyncConnection, scope: str, source: str, subject: str, kinds: Iterable[str], now: datetime
+) -> None:
+    """Close what is open of these kinds: its cause is gone."""
+    await connection.execute(
+        update(attention)
+        .where(
+            attention.c.scope == scope,
+            attention.c.source == source,
+            attention.c.subject == subject,
+            attention.c.kind.in_(list(kinds)),
+            attention.c.closed_at.is_(None),
+        )
+        .values(closed_at=now)
+    )

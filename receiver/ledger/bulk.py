@@ -1,0 +1,235 @@
+"""Many rows in one statement, for the hot path: set-based SQL made from the tables, sent straight to the driver.
+
+PostgreSQL takes one array per column (`unnest`); SQLite takes the rows one by one inside the driver, which costs no
+round trip. Everywhere else in the project SQL is SQLAlchemy Core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Boolean, Float, Integer, LargeBinary, Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger.columns import Instant, Json, Labels, instant_to_text, json_to_text
+
+Row = Sequence[Any]
+Mapping = dict[str, Any]
+
+
+def _pg_type(table: Table, column: str) -> str:
+    kind = table.c[column].type
+    if isinstance(kind, Instant):
+        return "timestamptz"
+    if isinstance(kind, (BigInteger, Integer)):
+        return "bigint" if isinstance(kind, BigInteger) else "integer"
+    if isinstance(kind, Float):
+        return "float8"
+    if isinstance(kind, Boolean):
+        return "boolean"
+    return "bytea" if isinstance(kind, LargeBinary) else "text"
+
+
+def _encoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
+    kind = table.c[column].type
+    if isinstance(kind, (Json, Labels)):
+        return lambda value: None if value is None else value if isinstance(value, str) else json_to_text(value)
+    if isinstance(kind, Instant) and dialect == "sqlite":
+        return lambda value: None if value is None else instant_to_text(value)
+    return None
+
+
+def _decoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
+    kind = table.c[column].type
+    if isinstance(kind, (Json, Labels)):
+        return lambda value: orjson.loads(value) if isinstance(value, str) else value
+    if dialect == "sqlite" and isinstance(kind, Instant):
+        return lambda value: None if value is None else datetime.fromisoformat(value)
+    if dialect == "sqlite" and isinstance(kind, Boolean):
+        return lambda value: None if value is None else bool(value)
+    return None
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+@cache
+def insert_sql(
+    table: Table, columns: tuple[str, ...], dialect: str, keys: tuple[str, ...], update: tuple[str, ...], returning: str
+) -> str:
+    """Return the statement that inserts rows; on a clash over `keys` it updates `update`, or does nothing."""
+    if dialect == "postgresql":
+        arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(columns, 1))
+        picked = ", ".join(
+            f'r."{name}"::jsonb' if isinstance(table.c[name].type, Labels) else f'r."{name}"' for name in columns
+        )
+        source = f"SELECT {picked} FROM unnest({arrays}) AS r({_quoted(columns)})"
+    else:
+        source = f"VALUES ({', '.join('?' * len(columns))})"
+    sql = f"INSERT INTO {table.name} ({_quoted(columns)}) {source}"
+    if keys:
+        sql += f" ON CONFLICT ({_quoted(keys)}) DO "
+        sql += "UPDATE SET " + ", ".join(f'"{c}" = excluded."{c}"' for c in update) if update else "NOTHING"
+    return sql + (f" RETURNING {returning}" if returning else "")
+
+
+def _encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+    encoders = [_encoder(table, name, dialect) for name in columns]
+    return [
+        tuple(value if encode is None else encode(value) for encode, value in zip(encoders, row, strict=True))
+        for row in rows
+    ]
+
+
+async def insert(
+    connection: AsyncConnection,
+    table: Table,
+    columns: tuple[str, ...],
+    rows: Sequence[Row],
+    *,
+    keys: tuple[str, ...] = (),
+    update: tuple[str, ...] = (),
+) -> None:
+    """Insert rows (values in the order of `columns`). A key may stand only once among them. Sort before calling."""
+    if not rows:
+        return
+    dialect = connection.dialect.name
+    sql = insert_sql(table, columns, dialect, keys, update, "")
+    encoded = _encode(table, columns, dialect, rows)
+    if dialect == "postgresql":
+        await connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*encoded, strict=True)))
+    else:
+        await connection.exec_driver_sql(sql, encoded)
+
+
+@cache
+def _update_sql(
+    table: Table, key: tuple[str, ...], columns: tuple[str, ...], dialect: str, special: tuple[tuple[str, str], ...]
+) -> str:
+    named = (*columns, *key)
+    if dialect == "sqlite":
+        values = {name: f"?{n}" for n, name in enumerate(named, 1)}
+        casts: set[str] = set()
+    else:
+        values = {name: f'r."{name}"' for name in named}
+        casts = {name for name in columns if isinstance(table.c[name].type, Labels)}
+    made = dict(special)
+    sets = ", ".join(
+        f'"{name}" = '
+        + (made[name].format(**values) if name in made else values[name] + ("::jsonb" if name in casts else ""))
+        for name in columns
+    )
+    where = " AND ".join(f't."{name}" = {values[name]}' for name in key)
+    if dialect == "sqlite":
+        return f"UPDATE {table.name} AS t SET {sets} WHERE {where}"
+    arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(named, 1))
+    return f"UPDATE {table.name} t SET {sets} FROM unnest({arrays}) AS r({_quoted(named)}) WHERE {where}"
+
+
+async def update(
+    connection: AsyncConnection,
+    table: Table,
+    key: tuple[str, ...],
+    columns: tuple[str, ...],
+    rows: Sequence[Row],
+    *,
+    special: tuple[tuple[str, str], ...] = (),
+) -> None:
+    """Update rows by key: each row has values in the order of `columns`, then of `key`.
+
+    `special` gives columns an SQL expression instead of the plain value: `{name}` in it stands for the given value of a
+    column, `t.name` for what the row holds now.
+    """
+    if not rows:
+        return
+    dialect = connection.dialect.name
+    sql = _update_sql(table, key, columns, dialect, special)
+    encoded = _encode(table, (*columns, *key), dialect, rows)
+    if dialect == "postgresql":
+        await connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*encoded, strict=True)))
+    else:
+        await connection.exec_driver_sql(sql, encoded)
+
+
+async def insert_new(
+    connection: AsyncConnection, table: Table, columns: tuple[str, ...], rows: Sequence[Row], key: tuple[str, ...]
+) -> set[tuple[Any, ...]]:
+    """Insert the rows whose key is not there yet and return the keys inserted. Sort before calling."""
+    if not rows:
+        return set()
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        sql = insert_sql(table, columns, dialect, key, (), _quoted(key))
+        arrays = tuple(list(column) for column in zip(*_encode(table, columns, dialect, rows), strict=True))
+        result = await connection.exec_driver_sql(sql, arrays)
+        return {tuple(row) for row in result}
+    # The write lock on the whole file is held: what is not there now stays away until this transaction ends.
+    places = [columns.index(name) for name in key]
+    wanted = [tuple(row[place] for place in places) for row in rows]
+    there = {tuple(row[name] for name in key) for row in await by_keys(connection, table, key, wanted)}
+    new = [row for row, name in zip(rows, wanted, strict=True) if name not in there]
+    await insert(connection, table, columns, new)
+    return {name for name in wanted if name not in there}
+
+
+@cache
+def _select_sql(table: Table, key: tuple[str, ...], dialect: str, count: int, lock: bool) -> str:
+    names = [f't."{column.name}"' for column in table.columns]
+    if dialect == "postgresql":
+        arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(key, 1))
+        joined = " AND ".join(f't."{name}" = k."{name}"' for name in key)
+        order = ", ".join(f't."{name}"' for name in key)
+        sql = f"SELECT {', '.join(names)} FROM {table.name} t JOIN unnest({arrays}) AS k({_quoted(key)}) ON {joined}"
+        return sql + (f" ORDER BY {order} FOR UPDATE OF t" if lock else "")
+    places = ", ".join(f"({', '.join('?' * len(key))})" for _ in range(count))
+    listed = ", ".join(f't."{name}"' for name in key)
+    return f"SELECT {', '.join(names)} FROM {table.name} t WHERE ({listed}) IN (VALUES {places})"
+
+
+async def by_keys(
+    connection: AsyncConnection,
+    table: Table,
+    key: tuple[str, ...],
+    values: Sequence[tuple[Any, ...]],
+    *,
+    lock: bool = False,
+    raw: frozenset[str] = frozenset(),
+) -> list[Mapping]:
+    """Return the rows whose `key` columns equal one of `values`, as dictionaries.
+
+    `lock` takes their row locks in the order of the key. JSON columns named in `raw` stay text.
+    """
+    if not values:
+        return []
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        sql = _select_sql(table, key, dialect, 0, lock)
+        result = await connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*values, strict=True)))
+        rows: list[Row] = [tuple(row) for row in result]
+    else:
+        rows = []
+        for start in range(0, len(values), 500):
+            part = values[start : start + 500]
+            sql = _select_sql(table, key, dialect, len(part), False)
+            result = await connection.exec_driver_sql(sql, tuple(value for one in part for value in one))
+            rows.extend(tuple(row) for row in result)
+    return decode(table, dialect, rows, raw)
+
+
+def decode(table: Table, dialect: str, rows: Iterable[Row], raw: frozenset[str] = frozenset()) -> list[Mapping]:
+    """Turn raw rows that hold all of a table's columns, in order, into dictionaries of Python values."""
+    names = [column.name for column in table.columns]
+    decoders = [(name, _decoder(table, name, dialect)) for name in names]
+    special = [(name, decoder) for name, decoder in decoders if decoder is not None and name not in raw]
+    out = []
+    for row in rows:
+        one = dict(zip(names, row, strict=True))
+        for name, decoder in special:
+            one[name] = decoder(one[name])
+        out.append(one)
+    return out

@@ -1,0 +1,232 @@
+"""The rows that say what is to be looked at: loading, writing, wanting, claiming (R14, R15)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger import bulk
+from receiver.ledger.schedule import Due, Memory
+from receiver.ledger.tables import checks
+
+Key = tuple[str, str]
+
+_MEMORY = ("hinted_at", "doubted_at", "retry_at", "attempts", "looks", "misses", "hints")
+_COLUMNS = (
+    "source", "id", "workflow", "reasons", "lane", "due_at", *_MEMORY, "last_error", "seen_sha256", "seen_evidence",
+    "fence",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Check:
+    """One check as a batch works on it. `memory` feeds the plan; `finish` says that its look is over."""
+
+    source: str
+    id: str
+    memory: Memory = field(default_factory=Memory)
+    workflow: int | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    due_at: datetime | None = None
+    lane: str = "standing"
+    fence: int = 0
+    leased_until: datetime | None = None
+    last_error: str | None = None
+    seen_sha256: str | None = None
+    seen_evidence: str | None = None
+    stored: bool = False
+    dirty: bool = False
+    finished: bool = False
+    dropped: bool = False
+
+    def schedule(self, due: Due) -> None:
+        """Take over a plan. A row that is stored already is written only when the plan gets earlier or its reasons
+        change: a look that has merely been put off stays where it is, and is put off when it is claimed."""
+        same_reasons = due.reasons.keys() == self.reasons.keys()
+        earlier = due.at is not None and (self.due_at is None or due.at < self.due_at)
+        if self.stored and same_reasons and not earlier and not self.finished and not self.dirty:
+            return
+        if not self.stored and due.at is None and not self.dirty:
+            return
+        self.reasons = {why: at.isoformat() for why, at in sorted(due.reasons.items())}
+        self.due_at = due.at
+        self.lane = due.lane
+        self.dirty = True
+
+
+async def load(connection: AsyncConnection, keys: Iterable[Key], *, lock: bool) -> dict[Key, Check]:
+    """Return the check of each name, a blank one where there is none. `lock` keeps claims away from them."""
+    wanted = sorted(set(keys))
+    found = {key: Check(*key) for key in wanted}
+    for row in await bulk.by_keys(connection, checks, ("source", "id"), wanted, lock=lock):
+        found[row["source"], row["id"]] = _check(row)
+    return found
+
+
+def _check(row: Mapping[str, Any]) -> Check:
+    memory = Memory(wanted_at=row["wanted_at"], tried_at=row["tried_at"])
+    for name in _MEMORY:
+        setattr(memory, name, row[name])
+    return Check(
+        row["source"], row["id"], memory, row["workflow"], row["reasons"], row["due_at"], row["lane"], row["fence"],
+        row["leased_until"], row["last_error"], row["seen_sha256"], row["seen_evidence"], stored=True,
+    )  # fmt: skip
+
+
+async def save(connection: AsyncConnection, changed: Iterable[Check]) -> None:
+    """Write the checks that changed. What others set without the workflow's lock (wanted, lease) is left alone,
+    except that a finished look gives its lease back and clears the wish it has answered."""
+    rows = sorted((check for check in changed if check.dirty or check.dropped), key=lambda c: (c.source, c.id))
+    new = [c for c in rows if not c.stored and not c.dropped]
+    await _upsert(connection, new)
+    for check in rows:
+        if check.dropped:
+            gone = (checks.c.source == check.source, checks.c.id == check.id)
+            await connection.execute(delete(checks).where(*gone))
+    await _update(connection, [c for c in rows if c.stored and not c.dropped])
+
+
+def _values(check: Check) -> tuple[Any, ...]:
+    memory = (getattr(check.memory, name) for name in _MEMORY)
+    return (
+        check.source, check.id, check.workflow, check.reasons, check.lane, check.due_at, *memory, check.last_error,
+        check.seen_sha256, check.seen_evidence, check.fence,
+    )  # fmt: skip
+
+
+_SHARED = (
+    "workflow", "reasons", "hinted_at", "doubted_at", "retry_at", "looks", "misses", "hints", "last_error",
+    "seen_sha256", "seen_evidence", "due_at", "lane",
+)  # fmt: skip
+_FINISHED = (*_SHARED, "attempts", "wanted_at", "leased_until", "leased_by")
+# A wish that somebody else wrote a moment ago outlives a plan made without it.
+_MINDING_WISHES = (
+    ("due_at", "CASE WHEN t.wanted_at IS NOT NULL AND ({due_at} IS NULL OR t.wanted_at < {due_at})"
+     " THEN t.wanted_at ELSE {due_at} END"),
+    ("lane", "CASE WHEN t.wanted_at IS NOT NULL THEN 'interactive' ELSE {lane} END"),
+)  # fmt: skip
+
+
+async def _upsert(connection: AsyncConnection, new: Sequence[Check]) -> None:
+    """Insert checks. Somebody may have wanted the workflow meanwhile and made the row: both plans are kept."""
+    made = await bulk.insert_new(connection, checks, _COLUMNS, [_values(c) for c in new], ("source", "id"))
+    await _update(connection, [check for check in new if (check.source, check.id) not in made])
+
+
+async def _update(connection: AsyncConnection, rows: Sequence[Check]) -> None:
+    planned = [_updated(check, _SHARED) for check in rows if not check.finished]
+    await bulk.update(connection, checks, ("source", "id"), _SHARED, planned, special=_MINDING_WISHES)
+    finished = [_updated(check, _FINISHED) for check in rows if check.finished]
+    await bulk.update(connection, checks, ("source", "id"), _FINISHED, finished)
+
+
+def _updated(check: Check, columns: tuple[str, ...]) -> tuple[Any, ...]:
+    memory = check.memory
+    given = {"leased_until": None, "leased_by": None, "wanted_at": memory.wanted_at}
+    values = (given[name] if name in given else getattr(memory if name in _MEMORY else check, name) for name in columns)
+    return (*values, check.source, check.id)
+
+
+async def want(connection: AsyncConnection, source: str, workflow_id: str, pk: int | None, now: datetime) -> None:
+    """Make a look due now: somebody waits for it. Needs no workflow lock; a finishing look sees the wish (R15)."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = {
+        "source": source, "id": workflow_id, "workflow": pk, "reasons": {"wanted": now.isoformat()},
+        "lane": "interactive", "due_at": now, "wanted_at": now, "hints": 0, "attempts": 0, "looks": 0, "misses": 0,
+        "fence": 0,
+    }  # fmt: skip
+    statement = insert(checks).values(row)
+    statement = statement.on_conflict_do_update(
+        index_elements=["source", "id"], set_={"wanted_at": now, "due_at": now, "lane": "interactive"}
+    )
+    await connection.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One check taken for one try: `fence` is the number its answer must still have to be applied."""
+
+    source: str
+    id: str
+    workflow: int | None
+    fence: int
+    lane: str
+    attempts: int
+    leased_until: datetime
+
+
+async def claim(
+    connection: AsyncConnection,
+    now: datetime,
+    *,
+    holder: str,
+    lease: timedelta,
+    limits: Mapping[str, int],
+    lanes: Collection[str] | None = None,
+    whatever: bool = False,
+) -> list[Claim]:
+    """Take due checks, at most `limits[source]` of each source, the most urgent lane first, the longest due first.
+
+    `now` is the database's clock. The attempt is counted before its I/O (R14). Any number of processes may claim at
+    once: none waits for another, and none gets what another holds. `whatever` takes open checks that are not due yet.
+    """
+    taken: list[Claim] = []
+    for source, limit in sorted(limits.items()):
+        if limit > 0:
+            taken += await _claim_source(connection, source, limit, now, holder, lease, lanes, whatever)
+    return taken
+
+
+async def _claim_source(
+    connection: AsyncConnection,
+    source: str,
+    limit: int,
+    now: datetime,
+    holder: str,
+    lease: timedelta,
+    lanes: Collection[str] | None,
+    whatever: bool,
+) -> list[Claim]:
+    urgency = case({"interactive": 0, "fresh": 1, "standing": 2}, value=checks.c.lane, else_=3)
+    due = checks.c.due_at.is_not(None) if whatever else checks.c.due_at <= now
+    free = or_(checks.c.leased_until.is_(None), checks.c.leased_until <= now)
+    picked = select(checks.c.id).where(checks.c.source == source, due, free)
+    if lanes is not None:
+        picked = picked.where(checks.c.lane.in_(lanes))
+    picked = picked.order_by(urgency, checks.c.due_at).limit(limit)
+    if connection.dialect.name == "postgresql":
+        picked = picked.with_for_update(skip_locked=True)
+    names = sorted((await connection.execute(picked)).scalars())
+    if not names:
+        return []
+    until = now + lease
+    statement = (
+        update(checks)
+        .where(checks.c.source == source, checks.c.id.in_(names))
+        .values(
+            fence=checks.c.fence + 1,
+            attempts=checks.c.attempts + 1,
+            tried_at=now,
+            leased_until=until,
+            leased_by=holder,
+        )
+        .returning(checks.c.id, checks.c.workflow, checks.c.fence, checks.c.lane, checks.c.attempts)
+    )
+    rows = (await connection.execute(statement)).all()
+    return [Claim(source, row.id, row.workflow, row.fence, row.lane, row.attempts, until) for row in rows]
+
+
+async def count_waiting_hints(connection: AsyncConnection, source: str, most: int) -> int:
+    """Return how many hints about unknown ids wait for a look, counting no further than `most`."""
+    some = (
+        select(checks.c.id)
+        .where(checks.c.source == source, checks.c.lane == "hints", checks.c.workflow.is_(None))
+        .limit(most)
+    )
+    return int((await connection.execute(select(func.count()).select_from(some.subquery()))).scalar_one())

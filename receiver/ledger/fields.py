@@ -1,0 +1,177 @@
+"""What evidence fills in besides statuses (R7): times, progress, facts, blobs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from receiver.ledger.motion import believable, provably_older
+from receiver.ledger.nodes import ABOUT, Blob, Evidence, Node, WorkflowState
+from receiver.ledger.records import EVENT_FACTS, BlobSeen, EvidenceKind, Observation, Reading
+from receiver.ledger.states import Status
+
+# Facts that are columns of every node; the rest stay together in `facts`.
+_COLUMNS = frozenset({"reason", "blocked_reason"})
+
+
+def fill(node: Node, observation: Observation, evidence: Evidence, *, look: bool, late: bool) -> None:
+    """Fill one node's fields from an observation of it.
+
+    `late` says that the evidence is behind what the node already knows: then it fills gaps and replaces nothing.
+    """
+    for name in ("started_at", "completed_at"):
+        _fill_value(node, name, believable(getattr(observation, name), evidence), late)
+    _progress(node, observation, look)
+    if observation.step is not None:
+        _fill_value(node, "step", observation.step, late)
+    for name, value in observation.facts.items():
+        if value is None:
+            continue
+        if name in EVENT_FACTS:
+            _stamped(node, name, value, observation, look)
+        else:
+            _fact(node, name, value, late)
+
+
+def late_for(node: Node, observation: Observation, evidence: Evidence, *, look: bool) -> bool:
+    """Whether an observation is behind what the node knew before it: asked before the status moves."""
+    if look:
+        return node.look_sent_at is not None and evidence.instant < node.look_sent_at
+    if provably_older(node, observation, evidence):
+        return True
+    known = node.inferred_from or node.status
+    return observation.status is not None and observation.status.rank < known.rank
+
+
+def _fill_value(node: Node, name: str, value: Any, late: bool) -> None:
+    if value is not None and (not late or getattr(node, name) is None):
+        node.put(name, value)
+
+
+def _fact(node: Node, name: str, value: Any, late: bool) -> None:
+    old = node.facts.get(name)
+    if old == value or (late and old is not None):
+        return
+    node.facts[name] = value
+    node.dirty = True
+
+
+def _progress(node: Node, observation: Observation, look: bool) -> None:
+    """Progress only grows, except that a look or an ending says what it is (R3)."""
+    if observation.progress is None:
+        return
+    ending = observation.status is not None and observation.status.terminal
+    if look or ending or (not node.status.terminal and observation.progress > (node.progress or 0.0)):
+        node.put("progress", observation.progress)
+
+
+def _stamped(node: Node, name: str, value: Any, observation: Observation, look: bool) -> None:
+    """Merge a fact that usually only events carry, so that the order of arrival does not matter (R5).
+
+    The value from the furthest status wins; among equals a look's, then upstream's later instant, then the greater
+    text.
+    """
+    rank = observation.status.rank if observation.status is not None else -1
+    at = observation.upstream_at.isoformat() if observation.upstream_at is not None else ""
+    stamp = [rank, look, at, orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()]
+    known = node.stamps.get(name)
+    if known is not None and known >= stamp:
+        return
+    node.stamps[name] = stamp
+    node.dirty = True
+    if name in _COLUMNS:
+        node.put(name, value if isinstance(value, str) else str(value))
+    else:
+        node.facts[name] = value
+
+
+def fill_about(state: WorkflowState, observation: Observation, *, late: bool) -> None:
+    """Fill the workflow's own columns (model, request, …) from the facts that have one; see `nodes.ABOUT`."""
+    for name in ABOUT:
+        value = observation.facts.get(name)
+        if value is not None and (not late or state.about.get(name) is None):
+            state.tell(name, value)
+
+
+def own_facts(observation: Observation) -> Observation:
+    """Return a workflow's observation without the facts that are columns of the workflow."""
+    if not observation.facts:
+        return observation
+    return replace(observation, facts={name: value for name, value in observation.facts.items() if name not in ABOUT})
+
+
+def see_blobs(state: WorkflowState, reading: Reading, evidence: Evidence) -> None:
+    """Take in the output files a reading shows. `url` and `available` follow the newest full look (R7)."""
+    for seen in reading.blobs:
+        blob = state.blobs.get(seen.id)
+        if blob is None:
+            blob = state.blobs[seen.id] = Blob(seen.id, dirty=True)
+        _describe(blob, seen)
+        if seen.hidden:
+            continue
+        if evidence.kind is EvidenceKind.FETCH:
+            if blob.look_sent_at is None or evidence.instant >= blob.look_sent_at:
+                _link(blob, seen, evidence)
+                blob.put("look_sent_at", evidence.instant)
+        elif _worth_taking(blob, seen):
+            _link(blob, seen, evidence)
+    if reading.snapshot and reading.complete and state.node.status.terminal:
+        _drop_invented(state, reading)
+
+
+def _describe(blob: Blob, seen: BlobSeen) -> None:
+    for name in ("type", "step", "job", "slot", "media_expires_at", "record_expires_at"):
+        value = getattr(seen, name)
+        if value is not None:
+            blob.put(name, value)
+    changed = {name: value for name, value in seen.facts.items() if value is not None and blob.facts.get(name) != value}
+    if changed:
+        blob.facts = {**blob.facts, **changed}
+        blob.dirty = True
+
+
+def _worth_taking(blob: Blob, seen: BlobSeen) -> bool:
+    """Whether an event may set a blob's link: never over a look's, and among events the later expiry wins."""
+    if blob.look_sent_at is not None:
+        return not blob.available and bool(seen.available)
+    if seen.url is None:
+        return blob.url is None
+    if blob.url is None or seen.url_expires_at is None or blob.url_expires_at is None:
+        return blob.url is None or (seen.url_expires_at is not None, seen.url) > (
+            blob.url_expires_at is not None,
+            blob.url,
+        )
+    return (seen.url_expires_at, seen.url) > (blob.url_expires_at, blob.url)
+
+
+def _link(blob: Blob, seen: BlobSeen, evidence: Evidence) -> None:
+    blob.put("available", seen.available)
+    if seen.url is not None and seen.url != blob.url:
+        blob.put("url_seen_at", evidence.instant)
+    blob.put("url", seen.url)
+    blob.put("url_expires_at", seen.url_expires_at)
+    blob.put("url_confirmed", evidence.confirms)
+    if seen.url is not None:
+        blob.put("gone_at", None)
+
+
+def _drop_invented(state: WorkflowState, reading: Reading) -> None:
+    """Forget blobs that only unconfirmed deliveries named and that the whole, ended workflow does not have."""
+    named = {seen.id for seen in reading.blobs}
+    for blob_id in [key for key, blob in state.blobs.items() if blob.look_sent_at is None and not blob.url_confirmed]:
+        if blob_id not in named:
+            del state.blobs[blob_id]
+            state.dropped_blobs.append(blob_id)
+
+
+def note_ending(state: WorkflowState, status: Status | None, evidence: Evidence) -> None:
+    """Remember the first delivery that named the ending the workflow has (R18)."""
+    if (
+        evidence.kind is EvidenceKind.DELIVERY
+        and status is not None
+        and status.terminal
+        and status is state.node.status
+    ):
+        state.put("ending_delivered_at", state.ending_delivered_at or evidence.instant)

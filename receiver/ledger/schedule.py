@@ -1,0 +1,163 @@
+"""When a workflow is to be looked at, and why. Pure, and read off the state of the world rather than off events.
+
+A check is one row per workflow (R15). Its reasons are worked out anew from the workflow's state each time something
+changes, on the receiver's side as on the reconciler's, so an ending removes the reasons for polling in the same
+transaction that records it. What cannot be read off the workflow (somebody wants it, a hint came, a doubt arose, how
+often upstream failed to answer) is the check's memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from receiver.ledger.nodes import SPACED, Blob, Node, WorkflowState
+from receiver.ledger.policy import Policy
+
+# A moment for upstream's own reads to catch up with the callback it just sent.
+CONFIRM_AFTER = timedelta(seconds=1)
+# A look that was concurrent with an ending says nothing about it: ask again after this.
+CONFIRM_AGAIN = timedelta(seconds=5)
+CONFIRM_AT_LEAST = timedelta(minutes=5)
+# No two renewals of a workflow's URLs are closer than this (R17).
+RENEW_SPACING = timedelta(seconds=10)
+RENEW_AHEAD = timedelta(minutes=5)
+# A workflow whose word is that it does not exist, or may not be read, is asked about once a day (R11).
+DAILY = timedelta(days=1)
+
+LANE_OF = {
+    "wanted": "interactive",
+    "confirm": "fresh",
+    "fresh": "fresh",
+    "doubt": "fresh",
+    "children": "standing",
+    "silence": "standing",
+    "deadline": "standing",
+    "blobs": "standing",
+    "hint": "hints",
+}
+_LANE_ORDER = ("interactive", "fresh", "standing", "hints")
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a check remembers that the workflow's state does not say; one row of `checks`."""
+
+    wanted_at: datetime | None = None
+    hinted_at: datetime | None = None
+    doubted_at: datetime | None = None
+    retry_at: datetime | None = None
+    tried_at: datetime | None = None
+    attempts: int = 0
+    looks: int = 0
+    misses: int = 0
+    hints: int = 0
+    overdue: bool = False  # attention `overdue` is open: the deadline has nothing more to say
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Why and when to look next: reasons with their instants, the earliest of them, and its lane. None: no reason."""
+
+    reasons: dict[str, datetime]
+    at: datetime | None
+    lane: str
+
+
+NOTHING_DUE = Due({}, None, "standing")
+
+
+def plan_check(state: WorkflowState | None, memory: Memory, policy: Policy) -> Due:
+    """Return what is due for a workflow; `state` is None for an id that only a hint has named (R9)."""
+    reasons: dict[str, datetime] = {}
+    asked = state.asked_at if state is not None else None
+    if memory.wanted_at is not None:
+        reasons["wanted"] = memory.wanted_at
+    if memory.hinted_at is not None and (asked is None or memory.hinted_at > asked):
+        reasons["hint"] = max(memory.hinted_at, asked + SPACED) if asked else memory.hinted_at
+    if state is not None:
+        if memory.doubted_at is not None and (asked is None or memory.doubted_at > asked):
+            reasons["doubt"] = max(memory.doubted_at, asked + SPACED) if asked else memory.doubted_at
+        if state.node.status.terminal:
+            reasons |= _after_the_end(state, policy)
+        else:
+            reasons |= _while_alive(state, memory, policy)
+    if not reasons:
+        return NOTHING_DUE
+    if memory.retry_at is not None:
+        reasons = {why: max(at, memory.retry_at) for why, at in reasons.items()}
+    at = min(reasons.values())
+    lane = min((LANE_OF[why] for why, due in reasons.items() if due == at), key=_LANE_ORDER.index)
+    return Due(reasons, at, lane)
+
+
+def _while_alive(state: WorkflowState, memory: Memory, policy: Policy) -> dict[str, datetime]:
+    """Poll fresh work as upstream advises until the first believed delivery; then ask after silence (R16)."""
+    last = state.asked_at or state.node.first_seen_at
+    reasons: dict[str, datetime] = {}
+    if state.news_at is None:
+        rung = min(memory.looks, len(policy.poll) - 1)
+        reasons["fresh"] = last + timedelta(seconds=policy.poll[rung])
+    else:
+        quiet_since = max(state.news_at, last)
+        reasons["silence"] = min(quiet_since + policy.silence, last + 4 * policy.silence)
+    if not memory.overdue:
+        reasons["deadline"] = deadline_of(state, policy)
+    return reasons
+
+
+def deadline_of(state: WorkflowState, policy: Policy) -> datetime:
+    """Return when a workflow that has not ended becomes a person's business (attention `overdue`)."""
+    return min(filter(None, (state.node.first_seen_at, state.submitted_at))) + policy.deadline
+
+
+def _after_the_end(state: WorkflowState, policy: Policy) -> dict[str, datetime]:
+    node = state.node
+    assert node.finished_at is not None
+    reasons: dict[str, datetime] = {}
+    if state.vanished_at is not None:
+        return reasons
+    confirm = [_confirm_at(state, one) for one in (node, *state.children()) if one.provisional]
+    unasked = [at for at in confirm if at is not None]
+    if unasked:
+        reasons["confirm"] = min(unasked)
+    settled_from = _asked_long_enough_after(state)
+    if settled_from is not None and any(not child.status.terminal for child in state.children()):
+        reasons["children"] = settled_from
+    if node.confirmed_at is not None and policy.keep_fresh:
+        renewals = [_renew_at(state, blob) for blob in state.blobs.values()]
+        wanted = [at for at in renewals if at is not None and at <= node.finished_at + policy.keep_fresh]
+        if wanted:
+            reasons["blobs"] = min(wanted)
+    return reasons
+
+
+def _confirm_at(state: WorkflowState, node: Node) -> datetime | None:
+    """When to look so that a provisional ending is confirmed or taken back; None when a look has had its say."""
+    if node.alive_since is not None:
+        return node.alive_since + SPACED
+    assert node.finished_at is not None
+    asked = state.asked_at
+    if asked is None or asked <= node.status_seen_at:
+        return node.finished_at + CONFIRM_AFTER
+    if node is not state.node:
+        return None  # asked since, and upstream does not show this child's ending: asking again would not either
+    waited = (asked - node.finished_at) / 2  # upstream keeps saying nothing of use: ask ever more rarely
+    return asked + min(max(waited, CONFIRM_AGAIN), CONFIRM_AT_LEAST)
+
+
+def _asked_long_enough_after(state: WorkflowState) -> datetime | None:
+    """When the children of an ended workflow can be settled by a look; None when one was made late enough already."""
+    assert state.node.finished_at is not None
+    at = state.node.finished_at + SPACED
+    return None if state.asked_at is not None and state.asked_at >= at else at
+
+
+def _renew_at(state: WorkflowState, blob: Blob) -> datetime | None:
+    """When a blob's URL is to be renewed: min(5 min, a third of its lifetime) ahead of its expiry (R17)."""
+    if blob.url_expires_at is None or blob.gone_at is not None or not blob.available:
+        return None
+    seen = blob.url_seen_at or blob.url_expires_at
+    ahead = min(RENEW_AHEAD, max(blob.url_expires_at - seen, timedelta(0)) / 3)
+    at = blob.url_expires_at - ahead
+    return max(at, state.asked_at + RENEW_SPACING) if state.asked_at is not None else at
