@@ -1,0 +1,54 @@
+"""The `hookledger` command: the outermost layer, which puts the program together."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from receiver import __version__
+
+# Where each command lives. Imported when called, so that `hookledger show` does not pay for a web server.
+COMMANDS = {
+    "db": "receiver.commands.db:db",
+    "demo": "reconciler.demo:demo",
+    "list": "receiver.commands.ask:list_workflows",
+    "reconcile": "reconciler.cli:reconcile",
+    "refetch": "reconciler.cli:refetch",
+    "sandbox": "receiver.sandbox.command:sandbox",
+    "serve": "receiver.commands.serve:serve",
+    "show": "receiver.commands.ask:show",
+    "token": "receiver.commands.token:token",
+    "track": "receiver.commands.track:track",
+    "url": "receiver.commands.track:url",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when one of them is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hookledger")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration file; without it, hookledger.toml in this folder if there is one.",
+)
+@click.pass_context
+def main(ctx: click.Context, config_path: Path | None) -> None:
+    """The one place that knows the truth about your generative-media workflows."""
+    ctx.obj = config_path

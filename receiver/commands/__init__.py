@@ -1,0 +1,1 @@
+"""The commands of `hookledger`, one subject a file."""

@@ -1,0 +1,69 @@
+"""What every command does first and last: read the configuration, open the ledger, turn errors into one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import orjson
+
+from receiver.config import Config, ConfigError, load_config
+from receiver.ledger import migrate
+from receiver.ledger.database import Database, LedgerError
+from receiver.redaction import Redactor
+
+# What a command's exit code says (DESIGN §7).
+DONE, SOME_FAILED, USAGE = 0, 1, 2
+
+
+def fail(message: str, code: int = USAGE) -> NoReturn:
+    """Leave with a line on stderr that says what is wrong."""
+    click.echo(f"hookledger: {message}", err=True)
+    sys.exit(code)
+
+
+def configured(ctx: click.Context) -> Config:
+    """Return the configuration a command was called with; leaves with its errors, a line each."""
+    path: Path | None = ctx.find_root().obj
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            click.echo(f"hookledger: {line}", err=True)
+        sys.exit(USAGE)
+
+
+@asynccontextmanager
+async def ledger(config: Config, *, upgrade_sqlite: bool = True) -> AsyncIterator[Database]:
+    """Open the ledger, checked to be of this version. SQLite is brought up to date by whoever comes first."""
+    database = await Database.open(config.database.url)
+    try:
+        if database.dialect == "sqlite" and upgrade_sqlite:
+            await migrate.upgrade(database)
+        else:
+            await migrate.ensure_current(database)
+        yield database
+    finally:
+        await database.close()
+
+
+def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
+    """Run a command's work and leave with its exit code; what the ledger or the configuration says becomes one line."""
+    try:
+        code = asyncio.run(work)
+    except (LedgerError, ConfigError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(code or DONE)
+
+
+def print_json(value: Any, redactor: Redactor) -> None:
+    """Write one JSON value to stdout, without the values of known secrets."""
+    encoded = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    sys.stdout.write(redactor.bytes(encoded).decode())
