@@ -10,12 +10,16 @@ MAX_LENGTH = 256
 
 
 def is_id(value: object) -> bool:
-    """Whether a value is 1 to 256 printable characters without '/', and neither '.' nor '..'."""
+    """Whether a value is 1 to 256 printable characters without '/', and neither '.' nor '..'.
+
+    U+FFFD stands where something unprintable stood (`jsonbody.clean`), so it is not one of them.
+    """
     return (
         type(value) is str
         and 0 < len(value) <= MAX_LENGTH
         and value.isprintable()
         and "/" not in value
+        and "\ufffd" not in value
         and value not in (".", "..")
     )
 
