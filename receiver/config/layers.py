@@ -20,6 +20,9 @@ from receiver.config.sources import SourceConfig
 PREFIX = "HOOKLEDGER_"
 DEFAULT_FILE = "hookledger.toml"
 
+_NOT_SETTINGS = frozenset({PREFIX + "CONFIG"})  # names the file itself
+_OF_TESTS = PREFIX + "TEST_"  # the test suite's own, inherited by the processes it starts
+
 _LARGEST_SECRET = 64 * 1024  # bytes; anything larger is some other file
 
 # Kubernetes sets these for every Service whose name starts with ours, in every pod of the namespace.
@@ -78,7 +81,7 @@ def from_environment(env: Mapping[str, str], known_sources: frozenset[str]) -> L
     layer = Layer(Path())
     for variable, value in sorted(env.items()):
         name = variable.upper()
-        if not name.startswith(PREFIX) or not value or name == PREFIX + "CONFIG":
+        if not name.startswith(PREFIX) or not value or name in _NOT_SETTINGS or name.startswith(_OF_TESTS):
             continue
         rest = name.removeprefix(PREFIX)
         if rest == "SECRETS_DIR":

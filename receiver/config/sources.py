@@ -78,7 +78,7 @@ class SourceConfig(Section):
         "signing_secrets_file": ("signing_secrets", "A file that holds `signing_secrets`, one per line."),
     }
 
-    provider: str = Field(description="Which upstream this is; `hookledger doctor` lists them.")
+    provider: str = Field(description="Which upstream this is, such as `civitai`.")
     api_key: ApiKey | None = Field(default=None, description="The key for asking upstream.")
     hook_token: Annotated[tuple[HookToken, ...], BeforeValidator(several)] = Field(
         default=(),
@@ -228,6 +228,8 @@ def _trust_problem(source: SourceConfig, habits: Habits) -> str | None:
         return f'trust = "{source.trust}" is nothing {source.provider} can offer; it offers {possible}'
     if source.declared_trust is Trust.TOKEN and not source.hook_token:
         return f'trust = "token" needs hook_token; make one with: {MAKE_ONE}'
+    if source.declared_trust is Trust.SIGNED and not source.signing_secrets and not habits.publishes_keys:
+        return 'trust = "signed" needs signing_secrets; upstream shows the secret in its webhook settings'
     if source.declared_trust is Trust.NONE and (source.hook_token or source.signing_secrets):
         return 'trust = "none" takes no deliveries, so leave out hook_token and signing_secrets, or trust'
     return None

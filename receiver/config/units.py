@@ -55,6 +55,8 @@ def duration_text(value: timedelta) -> str:
     rest = round(value.total_seconds() * 1000)
     if rest == 0:
         return "0"
+    if rest < 60_000 and rest % 1000:
+        return f"{rest / 1000:g}s" if rest > 1000 else f"{rest}ms"
     text = ""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, rest = divmod(rest, size)

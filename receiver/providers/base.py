@@ -38,7 +38,7 @@ class Account:
     hook_tokens: tuple[str, ...] = field(default=(), repr=False)
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     tolerance: timedelta = timedelta(minutes=5)
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ class Habits:
     `retry_horizon` is how long upstream keeps trying to deliver one event. `identity_headers` (lower case) tell one
     delivery from another and are hashed with the body (R13); headers that change with every retry are not among them.
     `blob_hosts` are the host suffixes its output URLs may have, () for any. `restartable` says that a finished id may
-    run again (R10). `locator` names what is needed besides the id to ask again.
+    run again (R10). `locator` names what is needed besides the id to ask again. `publishes_keys` says that deliveries
+    are signed with keys upstream publishes, so that trust `signed` needs no secret of ours.
     """
 
     poll: tuple[float, ...]
@@ -146,6 +147,7 @@ class Habits:
     trusts: tuple[Trust, ...] = (Trust.TOKEN, Trust.HINT, Trust.NONE)
     bulk_size: int = 1
     identity_headers: tuple[str, ...] = ()
+    publishes_keys: bool = False
 
 
 class Provider(Protocol):
