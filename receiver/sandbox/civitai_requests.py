@@ -16,7 +16,7 @@ from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.civitai_template import Invalid
 
 
-class BadQuery(Exception):  # noqa: N818 - named by fault
+class BadQuery(Exception):
     """A query parameter that cannot be read."""
 
     def __init__(self, name: str, value: str) -> None:
@@ -29,7 +29,7 @@ def answer(body: object, status: int = 200) -> Response:
     return Response(encode(body), status, media_type="application/json")
 
 
-class NotFound(Exception):  # noqa: N818 - named by fault
+class NotFound(Exception):
     """Unknown, deleted, past its retention, or ephemeral and over: one answer for all of them."""
 
 

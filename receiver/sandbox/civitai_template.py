@@ -20,7 +20,7 @@ NSFW_LEVELS = ("pg", "pg13", "r", "x", "xxx", "na")
 Errors = dict[str, list[str]]
 
 
-class Invalid(Exception):  # noqa: N818 - named by fault
+class Invalid(Exception):
     """The body failed validation; `errors` maps a path to its messages."""
 
     def __init__(self, errors: Errors) -> None:

@@ -118,12 +118,12 @@ class Dispatcher:
         faults = self._faults
         if envelope.delay:
             await asyncio.sleep(envelope.delay)
-        ends = time.monotonic() + max(faults.callback_total / faults.speed, faults.callback_floor)
+        ends = time.monotonic() + self._total_seconds()
         tries = 1 if envelope.forged else faults.callback_retries + 1
         for attempt in range(1, tries + 1):
             while (held := self._outage_left()) > 0:
                 await asyncio.sleep(min(held, 0.2))
-                ends = time.monotonic() + max(faults.callback_total / faults.speed, faults.callback_floor)
+                ends = time.monotonic() + self._total_seconds()
             left = ends - time.monotonic()
             limit = min(max(faults.callback_timeout / faults.speed, faults.callback_floor), max(left, 0.05))
             async with self._slots:
@@ -145,6 +145,10 @@ class Dispatcher:
             await asyncio.sleep(pause)
         return False
 
+    def _total_seconds(self) -> float:
+        """For all tries of one callback; the floor leaves room for three tries that time out."""
+        return max(self._faults.callback_total / self._faults.speed, 3 * self._faults.callback_floor)
+
     def _is_retried(self, status: int | None) -> bool:
         """In practice network errors, 5xx, 408 and 429 are; the guide says every non-2xx is (UPSTREAMS §1.7)."""
         return status is None or status >= 500 or status in RETRIED or self._faults.callback_retry_4xx
@@ -160,7 +164,7 @@ class Dispatcher:
                 await answer.content.read(65536)
                 return answer.status, None
         except TimeoutError:
-            return None, f"no answer within {limit:g} s"
+            return None, f"no answer within {limit:.2g} s"
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             return None, type(problem).__name__
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class BadKnob(ValueError):  # noqa: N818 - named by fault
+class BadKnob(ValueError):
     """A knob that does not exist, or a value it cannot take. The message begins with `name`."""
 
     def __init__(self, name: str, sentence: str) -> None:

@@ -63,6 +63,13 @@ class Caller:
         return dict(answer.json)
 
 
+async def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Return once it is true; fail after that many seconds."""
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - the world is asked, it does not tell
+            await asyncio.sleep(0.01)
+
+
 def image(**script: Any) -> dict[str, Any]:
     """An image step; `script` says how it shall go."""
     return {"$type": "imageGen", "input": {"prompt": "a sword"}, "metadata": {"sandbox": script} if script else {}}
