@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from receiver.ledger.records import BlobSeen, JsonObject
@@ -14,6 +15,7 @@ from receiver.providers.instants import instant
 MAX_BLOBS = 1000  # in one step's output
 MAX_DEPTH = 32
 MAX_SLOT = 256
+MAX_NODES = 100_000  # objects and lists looked at
 
 _CONSUMED = frozenset({"id", "type", "available", "url", "urlExpiresAt", "jobId"})
 _RENAMED = {
@@ -28,8 +30,8 @@ def blobs_of(step: str | None, output: Any, *, asked_for_all: bool) -> list[Blob
     """Return the blobs in one step's output, in its order.
 
     Outputs differ per step type (`images[]`, `video`, `additionalVideos[]`, custom objects: UPSTREAMS §1.2.2), so every
-    object with a string `id`, a string `type` and a boolean `available` counts as one, down to MAX_DEPTH levels and
-    MAX_BLOBS files. `slot` is its path in the output: `images.0`.
+    object with a string `id`, a string `type` and a boolean `available` counts as one, down to MAX_DEPTH levels, for
+    MAX_NODES objects and MAX_BLOBS files. `slot` is its path in the output (`images.0`), None when that is too long.
 
     `asked_for_all` says that the reading answers a request with `hideMatureContent=false`. In any other reading a file
     that is available, not blocked and still has no URL was hidden from whoever asked.
@@ -60,23 +62,31 @@ def one_each(blobs: list[BlobSeen]) -> tuple[BlobSeen, ...]:
 
 def _candidates(output: Any) -> Iterator[tuple[str | None, JsonObject]]:
     """Walk an output depth first in document order, with a stack of its own: the document is not ours."""
-    stack: list[tuple[str, int, Any]] = [("", 0, output)]
+    stack: list[tuple[str | None, int, Any]] = [("", 0, output)]
+    room = MAX_NODES
     while stack:
         path, depth, value = stack.pop()
+        children: Iterable[tuple[Any, Any]]
         if type(value) is dict:
             if type(value.get("available")) is bool and type(value.get("type")) is str and is_id(value.get("id")):
                 yield path or None, value
-            children = list(value.items())
+            children = value.items()
         elif type(value) is list:
-            children = list(enumerate(value))
+            children = enumerate(value)
         else:
             continue
-        if depth < MAX_DEPTH:
-            stack.extend(
-                (f"{path}.{key}" if path else str(key), depth + 1, child)
-                for key, child in reversed(children)
-                if type(child) is dict or type(child) is list
-            )
+        if depth == MAX_DEPTH:
+            continue
+        below = [(key, child) for key, child in islice(children, room) if type(child) is dict or type(child) is list]
+        room -= len(below)
+        stack.extend((_place(path, key), depth + 1, child) for key, child in reversed(below))
+
+
+def _place(path: str | None, key: str | int) -> str | None:
+    """The path of a child; None from where it grows too long, lest a long key be copied for every child below it."""
+    if path is None or len(path) + (len(key) if type(key) is str else 0) > MAX_SLOT:
+        return None
+    return f"{path}.{key}" if path else str(key)
 
 
 def _seen(document: JsonObject, step: str | None, slot: str | None, asked_for_all: bool) -> BlobSeen:
@@ -92,7 +102,7 @@ def _seen(document: JsonObject, step: str | None, slot: str | None, asked_for_al
         type=text(document.get("type")),
         step=step,
         job=job if is_id(job) else None,
-        slot=slot if slot is not None and len(slot) <= MAX_SLOT else None,
+        slot=slot,
         available=available,
         url=url,
         url_expires_at=(instant(document.get("urlExpiresAt")) or expires_at(url)) if url else None,

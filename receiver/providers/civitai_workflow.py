@@ -67,6 +67,12 @@ class Children:
     blobs: list[BlobSeen] = field(default_factory=list)
     complete: bool = True
 
+    def add(self, found: Observation) -> None:
+        """Take one more observation. Raises Unreadable beyond MAX_CHILDREN."""
+        if len(self.observations) == MAX_CHILDREN:
+            raise Unreadable(f"the workflow has more than {MAX_CHILDREN} steps and jobs")
+        self.observations.append(found)
+
 
 def read_workflow(document: JsonObject, workflow_id: str, *, snapshot: bool) -> Reading:
     """Read a Workflow as GetWorkflow, QueryWorkflows and SubmitWorkflow answer it. Raises Unreadable.
@@ -125,11 +131,9 @@ def read_steps(value: Any, at: datetime | None, *, asked_for_all: bool) -> Child
             children.complete = False
             continue
         found = step(document, at)
-        children.observations.append(found)
+        children.add(found)
         children.blobs += blobs_of(found.key, document.get("output"), asked_for_all=asked_for_all)
         _read_jobs(document, found, children, at)
-        if len(children.observations) > MAX_CHILDREN:
-            raise Unreadable(f"the workflow has more than {MAX_CHILDREN} steps and jobs")
     return children
 
 
@@ -181,7 +185,7 @@ def _read_jobs(document: JsonObject, of: Observation, children: Children, at: da
                 if fact in ("reason", "blocked_reason"):
                     of.facts.setdefault(fact, value)
             continue
-        children.observations.append(job(each, checked(each["id"], "a job's id"), of.key, at))
+        children.add(job(each, checked(each["id"], "a job's id"), of.key, at))
 
 
 def asked_for(document: JsonObject, steps: list[JsonObject]) -> JsonObject:

@@ -177,6 +177,12 @@ def test_an_unknown_event_of_a_workflow_moves_nothing_and_asks_for_a_look(event:
     assert read(event) == Reading(workflow_id="w", needs_look=True)
 
 
+def test_a_status_of_hostile_length_is_cut_and_an_empty_one_is_none() -> None:
+    assert read({**JOB_EVENT, "status": "x" * 5000}).observations[0].word == "x" * 256
+    empty = read({**JOB_EVENT, "status": ""})
+    assert (empty.observations[0].word, empty.needs_look) == (None, True)
+
+
 @pytest.mark.parametrize("event", [THIN_WORKFLOW_EVENT, STEP_EVENT, JOB_EVENT])
 def test_an_unknown_status_is_kept_as_a_word_and_asks_for_a_look(event: dict[str, Any]) -> None:
     reading = read({**event, "status": "Paused"})
