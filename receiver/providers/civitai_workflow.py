@@ -18,7 +18,7 @@ from receiver.providers.fields import Names, facts, flag, fraction, rows, text, 
 from receiver.providers.ids import checked
 from receiver.providers.instants import instant
 
-MAX_CHILDREN = 5000  # steps and jobs in one document; real ones have tens
+MAX_CHILDREN = 5000  # steps and jobs, and output files, in one document; real ones have tens
 
 # One enum for all three levels [spec WorkflowStatus], spelled exactly like the ledger's.
 STATUSES: dict[str, Status] = {status.value: status for status in Status}
@@ -119,7 +119,7 @@ def read_steps(value: Any, at: datetime | None, *, asked_for_all: bool) -> Child
     """Return what a list of steps says. A step without a name is left out, and the list is then not complete.
 
     Raises Unreadable when a name, a job's id or a status is there and not what it must be, or there are more than
-    MAX_CHILDREN.
+    MAX_CHILDREN of them or of their files.
     """
     children = Children()
     documents = rows(value)
@@ -133,6 +133,8 @@ def read_steps(value: Any, at: datetime | None, *, asked_for_all: bool) -> Child
         found = step(document, at)
         children.add(found)
         children.blobs += blobs_of(found.key, document.get("output"), asked_for_all=asked_for_all)
+        if len(children.blobs) > MAX_CHILDREN:
+            raise Unreadable(f"the workflow has more than {MAX_CHILDREN} output files")
         _read_jobs(document, found, children, at)
     return children
 

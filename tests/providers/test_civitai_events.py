@@ -284,3 +284,9 @@ def test_a_flood_of_steps_is_refused_before_it_reaches_the_ledger() -> None:
     with pytest.raises(Unreadable, match="5000"):
         read({**THIN_WORKFLOW_EVENT, "details": {"steps": steps}})
     assert len(read({**THIN_WORKFLOW_EVENT, "details": {"steps": steps[:5000]}}).observations) == 5001
+    jobs = [{"id": f"j{number}", "status": "failed"} for number in range(5000)]
+    with pytest.raises(Unreadable, match="5000"):
+        read({**THIN_WORKFLOW_EVENT, "details": {"steps": [{"name": "s", "jobs": jobs}]}})
+    files = [{**IMAGE, "id": f"f{number}"} for number in range(1000)]
+    with pytest.raises(Unreadable, match="output files"):
+        read({**THIN_WORKFLOW_EVENT, "details": {"steps": [{"name": f"s{n}", "output": files} for n in range(6)]}})
