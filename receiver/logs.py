@@ -121,7 +121,12 @@ def _encoded(line: dict[str, Any]) -> bytes:
     try:
         return json.dumps(line, default=_plain).encode("ascii")
     except (TypeError, ValueError, RecursionError):
-        return json.dumps({name: str(type(value)) for name, value in line.items()}).encode("ascii")
+        # Names of no text, or nesting without end: that field's kind is all there is to say.
+        said = {
+            name: value if isinstance(value, (str, int)) else f"({type(value).__name__})"
+            for name, value in line.items()
+        }
+        return json.dumps(said).encode("ascii")
 
 
 def _plain(value: Any) -> Any:
