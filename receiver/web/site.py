@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from receiver.config import Config
 from receiver.intake import Intake
 from receiver.ledger.database import Database
 from receiver.redaction import Redactor
+from receiver.web.liveness import Beats
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +19,4 @@ class Site:
     database: Database
     intake: Intake
     redactor: Redactor
+    beats: Beats = field(default_factory=Beats)
