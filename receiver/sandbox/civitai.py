@@ -49,6 +49,11 @@ class RunningCivitai:
         """As `POST /_sandbox/advance`."""
         self.sandbox.advance(seconds)
 
+    def finish(self, workflow_id: str, status: str = "succeeded", reason: str | None = None) -> None:
+        """As `POST /_sandbox/finish`; KeyError for an unknown workflow."""
+        world = self.sandbox.world
+        world.finish(world.workflows[workflow_id], self.sandbox.clock.now(), status, reason)
+
     async def wait_quiet(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - a limit with a clear sentence
         """Return once quiet; TimeoutError says what is still open."""
         ends = asyncio.get_running_loop().time() + timeout

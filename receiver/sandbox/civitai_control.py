@@ -4,8 +4,11 @@
 - `GET /_sandbox/log` every API request and every try of a callback (`receiver.sandbox.recorder`, `.deliveries`)
 - `GET /_sandbox/quiet` `{"quiet", "open", "pending_callbacks"}`: quiet when all has ended and been told or dropped
 - `GET /_sandbox/faults` every knob as it stands, the key left out; `POST` a JSON object of knobs to change them: 200
-  with the new state, 400 `{"error": sentence}` when one is wrong (none is changed then)
+  with the new state, 400 `{"error": sentence}` when one is wrong (none is changed then; the knobs in
+  `civitai_sandbox.FIXED` can be set at the start only)
 - `POST /_sandbox/advance` `{"seconds": n}`: that much time passes at once; URLs and retention end with it
+- `POST /_sandbox/finish` `{"workflow": id, "status"?: word, "reason"?: text}`: its open steps end now,
+  `succeeded` if not said
 - `POST /_sandbox/purge` `{"workflow": id}` or `{"blob": id}`: upstream forgets it, without a word
 """
 
@@ -18,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from receiver.sandbox.civitai_plan import ENDED
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.faults import BadKnob, read_seconds
 
@@ -52,6 +56,14 @@ def control_routes(sandbox: CivitaiSandbox) -> list[BaseRoute]:
             return _wrong(f'post {{"seconds": n}}, n being {problem}')
         return JSONResponse(sandbox.quiet())
 
+    async def finish(request: Request) -> Response:
+        wanted = await _object(request) or {}
+        workflow, status = sandbox.world.workflows.get(str(wanted.get("workflow"))), wanted.get("status", "succeeded")
+        if workflow is None or status not in ENDED:
+            return _wrong(f'post {{"workflow": id, "status": one of {", ".join(ENDED)}}} of a workflow that exists')
+        sandbox.world.finish(workflow, sandbox.clock.now(), status, wanted.get("reason"))
+        return JSONResponse(sandbox.quiet())
+
     async def purge(request: Request) -> Response:
         wanted, world = await _object(request) or {}, sandbox.world
         target = world.workflows.get(str(wanted.get("workflow"))) or world.blobs.get(str(wanted.get("blob")))
@@ -66,6 +78,7 @@ def control_routes(sandbox: CivitaiSandbox) -> list[BaseRoute]:
         Route("/_sandbox/quiet", quiet),
         Route("/_sandbox/faults", faults, methods=["GET", "POST"]),
         Route("/_sandbox/advance", advance, methods=["POST"]),
+        Route("/_sandbox/finish", finish, methods=["POST"]),
         Route("/_sandbox/purge", purge, methods=["POST"]),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -56,8 +57,12 @@ async def body_of(request: Request) -> Any:
     def refuse(word: str) -> NoReturn:
         raise ValueError(word)
 
+    def finite(text: str) -> float:
+        number = float(text)
+        return number if math.isfinite(number) else refuse(text)
+
     try:
-        return json.loads(await request.body(), parse_constant=refuse)
+        return json.loads(await request.body(), parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError):
         raise Invalid({"$": ["The body is not valid JSON."]}) from None
 

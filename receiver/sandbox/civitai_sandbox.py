@@ -16,10 +16,11 @@ from receiver.sandbox.civitai_template import Callback
 from receiver.sandbox.civitai_world import World
 from receiver.sandbox.clock import Clock, stamp
 from receiver.sandbox.deliveries import Dispatcher, Envelope, Post, with_token
-from receiver.sandbox.faults import seeded
+from receiver.sandbox.faults import BadKnob, seeded
 
 LOG_LIMIT = 100_000
 BATCH = 200
+FIXED = frozenset({"seed", "concurrency", "clock_skew"})
 
 
 class CivitaiSandbox:
@@ -72,6 +73,8 @@ class CivitaiSandbox:
 
     def set_faults(self, values: dict[str, Any]) -> None:
         """Change knobs at run time; BadKnob when one is wrong. An outage counts from now."""
+        for name in FIXED & set(values):
+            raise BadKnob(name, "can be set at the start only")
         self.faults.update(values)
         if "outage" in values:
             self._outage_began = self.clock.now()

@@ -192,8 +192,9 @@ def _step(number: int, item: object, earlier: set[str], errors: Errors) -> StepT
     if span is not None and not (isinstance(span, str) and TIME_SPAN.fullmatch(span)):
         errors[f"{path}.timeout"] = ["The timeout must be a time span such as 00:10:00."]
     metadata = item.get("metadata") or {}
-    if not isinstance(metadata, dict) or (problem := _script_problem(metadata.get("sandbox", {}))):
-        errors[f"{path}.metadata"] = [problem if isinstance(metadata, dict) and problem else "It must be an object."]
+    problem = _script_problem(metadata)
+    if problem:
+        errors[f"{path}.metadata"] = [problem]
     after = tuple(sorted(set(_references(item.get("input")))))
     for missing in [ref for ref in after if ref not in earlier]:
         errors[f"{path}.input"] = [f"It refers to '{missing}', which is no earlier step."]
@@ -205,8 +206,11 @@ def _step(number: int, item: object, earlier: set[str], errors: Errors) -> StepT
     )
 
 
-def _script_problem(script: object) -> str | None:
+def _script_problem(metadata: object) -> str | None:
     """The stand-in's own addition: `metadata.sandbox` says how the step shall end."""
+    if not isinstance(metadata, dict):
+        return "The field metadata must be an object."
+    script = metadata.get("sandbox", {})
     if not isinstance(script, dict):
         return "metadata.sandbox must be an object."
     if script.get("end", "failed") not in ENDED:

@@ -128,6 +128,14 @@ class World:
         workflow.deleted_at = now
         workflow.revision += 1
 
+    def finish(self, workflow: Workflow, now: datetime, status: str = "succeeded", reason: str | None = None) -> None:
+        """End every open step now, whatever its plan was; steps that depend on a failed one are canceled."""
+        for step in workflow.steps:
+            if not step.ended:
+                step.plan, step.begun = [], True
+                running = [number for number, job in enumerate(step.jobs) if job.status not in ENDED]
+                self._apply(workflow, step, Op(0, "end", (running or [len(step.jobs)])[0], status, None, reason), now)
+
     def refresh(self, blob: Blob, now: datetime) -> None:
         """Restart the blob's time to live."""
         blob.kept_until = now + timedelta(seconds=self._faults.media_ttl)

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from receiver.sandbox.civitai import running_civitai
 from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.faults import BadKnob, read_flag
 
@@ -67,6 +66,9 @@ def civitai(host: str, port: int, **given: Any) -> None:
 
 
 async def _serve_until_signal(host: str, port: int, knobs: dict[str, Any]) -> None:
+    # Here, so that every other command starts without loading a web server and an HTTP client.
+    from receiver.sandbox.civitai import running_civitai
+
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

@@ -77,7 +77,7 @@ async def serving(
     config = uvicorn.Config(
         app,
         log_config=None,
-        log_level="critical",
+        log_level="error",
         access_log=False,
         lifespan="off",
         ws="none",

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ from sandbox_client import WORKFLOWS, Caller, Inbox, echo, image
 
 from receiver.sandbox.civitai import running_civitai
 from receiver.sandbox.command import sandbox
+from receiver.sandbox.faults import BadKnob
 
 
 async def test_truth_tells_everything_as_getworkflow_would(session: aiohttp.ClientSession) -> None:
@@ -98,6 +100,30 @@ async def test_a_skewed_clock_shows_in_the_date_header_and_in_every_time(session
             assert abs(datetime.now(UTC) - timedelta(seconds=600) - seen) < timedelta(seconds=5)
 
 
+async def test_what_is_held_can_be_finished_by_hand(session: aiohttp.ClientSession, inbox: Inbox) -> None:
+    async with running_civitai() as upstream:
+        api = Caller(session, upstream)
+        after = {"$type": "echo", "input": {"message": {"$ref": "$0"}}}
+        steps = (image(hold=True, nsfwLevel="pg"), after)
+        one, two = [(await api.submit(*steps, callbacks=[inbox.callback(["workflow:*"])])).json["id"] for _ in "ab"]
+        upstream.finish(one)
+        wanted = {"workflow": two, "status": "failed", "reason": "timeout"}
+        assert (await api.call("POST", "/_sandbox/finish", body=wanted)).json["open"] == 0
+        assert (await api.call("POST", "/_sandbox/finish", body={"workflow": one, "status": "done"})).status == 400
+        await upstream.wait_quiet()
+        good, bad = (await api.get(f"{WORKFLOWS}/{one}")).json, (await api.get(f"{WORKFLOWS}/{two}")).json
+    assert [s["status"] for s in good["steps"]] == ["succeeded", "succeeded"]
+    assert good["steps"][0]["output"]["images"][0]["url"]
+    assert [s["status"] for s in bad["steps"]] == ["failed", "canceled"]
+    assert {e["workflowId"]: e["status"] for e in inbox.events} == {one: "succeeded", two: "failed"}
+
+
+async def test_what_is_fixed_at_the_start_cannot_be_changed_later() -> None:
+    async with running_civitai(seed=4) as upstream:
+        with pytest.raises(BadKnob, match="seed can be set at the start only"):
+            upstream.set_faults(seed=5)
+
+
 async def test_latency_delays_reads(session: aiohttp.ClientSession) -> None:
     async with running_civitai(latency=0.3) as upstream:
         began = asyncio.get_running_loop().time()
@@ -113,6 +139,33 @@ async def test_a_purged_workflow_is_404_and_still_in_the_truth(session: aiohttp.
         assert (await api.get(f"{WORKFLOWS}/{workflow_id}")).status == 404
         assert upstream.truth()["workflows"][0]["visible"] is False
         assert (await api.call("POST", "/_sandbox/purge", body={"workflow": "x"})).status == 400
+
+
+def test_the_sandbox_loads_nothing_of_what_it_is_there_to_test() -> None:
+    program = (
+        "import sys, receiver.sandbox.command, receiver.sandbox.civitai; "
+        "print([m for m in sys.modules if m.startswith(('receiver.', 'reconciler')) and '.sandbox' not in m])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_a_submit_with_hostile_content_is_answered(session: aiohttp.ClientSession) -> None:
+    bodies = ["", "[]", "nul\0", "[" * 100_000, '{"steps":[7]}', '{"steps":[{"$type":["x"],"input":{}}]}']
+    bodies += ['{"steps":NaN}', '{"steps":[{"$type":"echo","input":{"message":1e400}}]}']
+    odd = r'{"steps":[{"$type":"echo","input":{"message":"\ud800 \u0000"}}],"metadata":{"\udfff":1}}'
+    async with running_civitai() as upstream:
+        url, headers = upstream.base_url + WORKFLOWS, {"Authorization": "Bearer sandbox-key"}
+        for body in bodies:
+            async with session.post(url, data=body, headers=headers) as answer:
+                assert answer.status == 400, body[:40]
+        async with session.post(url, data=odd, headers=headers) as answer:
+            assert answer.status == 202
+        async with session.get(url, params={"take": "9" * 5000}, headers=headers) as answer:
+            assert answer.status == 400
+        async with session.get(url, headers=headers) as answer:
+            assert len((await answer.json())["items"]) == 1
 
 
 async def test_the_command_prints_one_line_that_works_and_leaves_on_sigterm(session: aiohttp.ClientSession) -> None:

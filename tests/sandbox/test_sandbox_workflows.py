@@ -199,6 +199,10 @@ async def test_a_cancel_is_204_and_ends_everything_that_was_open(session: aiohtt
         workflow_id = (await api.submit(image(hold=True), echo())).json["id"]
         await until(lambda: upstream.truth()["workflows"][0]["steps"][1]["status"] == "succeeded")
         path = f"{WORKFLOWS}/{workflow_id}"
+        running = await api.get(path)
+        assert running.status == 202
+        assert all("output" not in step for step in running.json["steps"])
+        assert (await api.get(f"{path}/steps/$1")).json["output"] == {"message": "hello"}
         assert (await api.call("PUT", path, body={"status": "canceled"})).status == 204
         answer = await api.get(path)
         assert (answer.status, answer.json["status"]) == (200, "canceled")
