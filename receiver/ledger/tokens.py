@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import RowMapping, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger.database import LedgerError
@@ -100,6 +100,5 @@ async def used(connection: AsyncConnection, name: str, now: datetime) -> None:
     await connection.execute(update(tokens).where(tokens.c.name == name, stale).values(last_used_at=now))
 
 
-def _token(row: object) -> Token:
-    values = dict(row)  # type: ignore[call-overload]
-    return Token(*(values[name] for name in ("name", "scope", "created_at", "last_used_at", "revoked_at")))
+def _token(row: RowMapping) -> Token:
+    return Token(row["name"], row["scope"], row["created_at"], row["last_used_at"], row["revoked_at"])

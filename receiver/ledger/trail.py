@@ -1,0 +1,114 @@
+"""What happened to one workflow: its transitions, its evidence, and the last whole document upstream gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger import cursors
+from receiver.ledger.listing import USUAL
+from receiver.ledger.query_parts import JsonObject, stamp
+from receiver.ledger.records import EvidenceKind, TransitionKind
+from receiver.ledger.tables import evidence, transitions
+
+# Answers that carry a whole document; of these, this many of the newest are tried.
+_WHOLE = (200, 202)
+_CANDIDATES = 10
+
+
+async def list_transitions(
+    connection: AsyncConnection, pk: int, *, limit: int = USUAL, cursor: str | None = None
+) -> JsonObject:
+    """Return `{"items", "next_cursor"}`: a workflow's transitions of all runs, oldest first. Raises BadCursor."""
+    t = transitions.c
+    query = select(transitions).where(t.workflow == pk).order_by(t.seq).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(t.seq > cursors.decode("t", cursor, int)[0])
+    rows = list((await connection.execute(query)).mappings())
+    items = [
+        {
+            "seq": row["seq"],
+            "run": row["run"],
+            "level": row["level"],
+            "key": row["key"],
+            "from": row["from_status"],
+            "to": row["to_status"],
+            "kind": row["kind"],
+            "evidence": row["evidence"],
+            "upstream_at": stamp(row["upstream_at"]),
+            "recorded_at": stamp(row["recorded_at"]),
+            "inferred": row["kind"] == TransitionKind.INFERRED,
+        }
+        for row in rows[:limit]
+    ]
+    return _page(items, len(rows) > limit, "t")
+
+
+async def list_evidence(
+    connection: AsyncConnection, pk: int, *, limit: int = USUAL, cursor: str | None = None
+) -> JsonObject:
+    """Return `{"items", "next_cursor"}`: a workflow's evidence without bodies, oldest first. Raises BadCursor.
+
+    `size` is the body's, in bytes, wherever it is kept.
+    """
+    e, held = evidence.c, evidence.alias("held")
+    columns = (
+        e.id, e.seq, e.kind, e.trust, e.outcome, e.problem, e.identity, e.sent_at, e.recorded_at, e.http_status,
+        e.body_sha256, e.same_as, e.decision, e.code_version,
+    )  # fmt: skip
+    size = func.coalesce(func.length(e.body), func.length(held.c.body)).label("size")
+    query = (
+        select(*columns, size)
+        .select_from(evidence.outerjoin(held, held.c.id == e.same_as))
+        .where(e.workflow == pk)
+        .order_by(e.seq)
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        query = query.where(e.seq > cursors.decode("e", cursor, int)[0])
+    rows = list((await connection.execute(query)).mappings())
+    items = [
+        {**row, "sent_at": stamp(row["sent_at"]), "recorded_at": stamp(row["recorded_at"])} for row in rows[:limit]
+    ]
+    return _page(items, len(rows) > limit, "e")
+
+
+def _page(items: list[Any], more: bool, kind: str) -> JsonObject:
+    return {"items": items, "next_cursor": cursors.encode(kind, {"seq": items[-1]["seq"]}) if more else None}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One answer of upstream's: the evidence that holds it, when it was asked for, and its body byte for byte."""
+
+    evidence: str
+    sent_at: datetime
+    recorded_at: datetime
+    http_status: int
+    body: bytes
+
+
+async def documents(connection: AsyncConnection, pk: int) -> list[Document]:
+    """Return the newest answers to our looks that may hold the whole workflow, newest first; at most ten.
+
+    Not all do: the renewal of one file's URL is an answer too. Who knows the provider's words takes the first that is
+    what it seems.
+    """
+    e, held = evidence.c, evidence.alias("held")
+    query = (
+        select(e.id, e.sent_at, e.recorded_at, e.http_status, func.coalesce(held.c.body, e.body).label("body"))
+        .select_from(evidence.outerjoin(held, held.c.id == e.same_as))
+        .where(e.workflow == pk, e.kind == EvidenceKind.FETCH, e.http_status.in_(_WHOLE))
+        .order_by(e.seq.desc())
+        .limit(_CANDIDATES)
+    )
+    rows = (await connection.execute(query)).mappings()
+    return [
+        Document(row["id"], row["sent_at"], row["recorded_at"], row["http_status"], bytes(row["body"]))
+        for row in rows
+        if row["body"]
+    ]
