@@ -28,7 +28,10 @@ from receiver.sandbox.faults import BadKnob, read_seconds
 
 def control_routes(sandbox: CivitaiSandbox) -> list[BaseRoute]:
     """See the module."""
+    return [*_asking(sandbox), *_changing(sandbox)]
 
+
+def _asking(sandbox: CivitaiSandbox) -> list[BaseRoute]:
     async def truth(request: Request) -> Response:
         return JSONResponse(sandbox.truth())
 
@@ -38,6 +41,10 @@ def control_routes(sandbox: CivitaiSandbox) -> list[BaseRoute]:
     async def quiet(request: Request) -> Response:
         return JSONResponse(sandbox.quiet())
 
+    return [Route("/_sandbox/truth", truth), Route("/_sandbox/log", log), Route("/_sandbox/quiet", quiet)]
+
+
+def _changing(sandbox: CivitaiSandbox) -> list[BaseRoute]:
     async def faults(request: Request) -> Response:
         if request.method == "POST":
             values = await _object(request)
@@ -73,9 +80,6 @@ def control_routes(sandbox: CivitaiSandbox) -> list[BaseRoute]:
         return JSONResponse(sandbox.quiet())
 
     return [
-        Route("/_sandbox/truth", truth),
-        Route("/_sandbox/log", log),
-        Route("/_sandbox/quiet", quiet),
         Route("/_sandbox/faults", faults, methods=["GET", "POST"]),
         Route("/_sandbox/advance", advance, methods=["POST"]),
         Route("/_sandbox/finish", finish, methods=["POST"]),

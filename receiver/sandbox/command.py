@@ -26,7 +26,8 @@ def knob_options(knobs: type[Any]) -> Callable[[Callable[..., None]], Callable[.
     def add(command: Callable[..., None]) -> Callable[..., None]:
         for field in reversed(dataclasses.fields(knobs)):
             flag, default = field.name.replace("_", "-"), field.metadata["default"]
-            text = f"{field.metadata['help']}." + ("" if default in (None, "0") else f" Default: {default}.")
+            sentence = field.metadata["help"]
+            text = f"{sentence[0].upper()}{sentence[1:]}." + ("" if default in (None, "0") else f" Default: {default}.")
             if field.metadata["read"] is read_flag:
                 command = click.option(f"--{flag}/--no-{flag}", field.name, default=None, help=text)(command)
             else:
