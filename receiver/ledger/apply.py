@@ -198,7 +198,8 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
     assert look is not None
     assert entry.workflow_id is not None
     check = batch.checks[entry.source, entry.workflow_id]
-    if check.fence != look.fence or not check.stored:
+    lapsed = check.leased_until is not None and check.leased_until <= batch.now
+    if check.fence != look.fence or lapsed or not check.stored:
         if look.evidence:
             _keep(batch, entry, name, Outcome.RECORDED, state).problem = "its lease had ended: kept, not applied"
         return Result(name, Outcome.RECORDED, state=state, stale=True)
@@ -208,13 +209,15 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
         looks.keep_body_once(check, row)
     if look.answer is Answer.SHOWN and state is not None and entry.reading is not None:
         merged = _merge(batch, entry, state, name, fresh=True)
+    elif look.blob is not None and look.answer in (Answer.GONE, Answer.REFUSED) and state is not None:
+        looks.refuse_renewal(state, entry, batch.now)
     elif look.answer is Answer.GONE and state is not None:
         facts = Evidence(name, entry.kind, entry.at, batch.now, "look", None, entry.http_date)
         merged = merge_gone(state, facts)
         settle_batch(batch, entry, state, merged, name)
     raised, closed = looks.finish(check, entry, state, batch.now)
     batch.raised += raised
-    if closed and state is not None:
+    if state is not None and not batch.concerns.get(state.pk or 0, set()).isdisjoint(closed):
         batch.closed.append((state.source, state.id, closed))
     created = (entry.source, entry.workflow_id) in batch.created
     return Result(name, Outcome.APPLIED, merged, state, created=created)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -169,17 +169,33 @@ async def claim(
     lease: timedelta,
     limits: Mapping[str, int],
     lanes: Collection[str] | None = None,
-    whatever: bool = False,
+    retries: bool | None = None,
+    ids: Collection[str] | None = None,
+    untried_since: datetime | None = None,
 ) -> list[Claim]:
     """Take due checks, at most `limits[source]` of each source, the most urgent lane first, the longest due first.
 
     `now` is the database's clock. The attempt is counted before its I/O (R14). Any number of processes may claim at
-    once: none waits for another, and none gets what another holds. `whatever` takes open checks that are not due yet.
+    once: none waits for another, and none gets what another holds. `retries` takes only checks whose round has failed
+    before (True), or only those it has not (False). `ids` takes these checks, due or not. `untried_since` takes open
+    checks that are not due yet, if nobody has tried them since that instant.
     """
+    wanted: list[ColumnElement[bool]] = []
+    if lanes is not None:
+        wanted.append(checks.c.lane.in_(lanes))
+    if retries is not None:
+        wanted.append(checks.c.attempts > 0 if retries else checks.c.attempts == 0)
+    if ids is not None:
+        wanted.append(checks.c.id.in_(ids))
+    elif untried_since is not None:
+        untried = or_(checks.c.tried_at.is_(None), checks.c.tried_at < untried_since)
+        wanted += [checks.c.due_at.is_not(None), untried]
+    else:
+        wanted.append(checks.c.due_at <= now)
     taken: list[Claim] = []
     for source, limit in sorted(limits.items()):
         if limit > 0:
-            taken += await _claim_source(connection, source, limit, now, holder, lease, lanes, whatever)
+            taken += await _claim_source(connection, source, limit, now, holder, lease, wanted)
     return taken
 
 
@@ -190,15 +206,11 @@ async def _claim_source(
     now: datetime,
     holder: str,
     lease: timedelta,
-    lanes: Collection[str] | None,
-    whatever: bool,
+    wanted: Sequence[ColumnElement[bool]],
 ) -> list[Claim]:
     urgency = case({"interactive": 0, "fresh": 1, "standing": 2}, value=checks.c.lane, else_=3)
-    due = checks.c.due_at.is_not(None) if whatever else checks.c.due_at <= now
     free = or_(checks.c.leased_until.is_(None), checks.c.leased_until <= now)
-    picked = select(checks.c.id).where(checks.c.source == source, due, free)
-    if lanes is not None:
-        picked = picked.where(checks.c.lane.in_(lanes))
+    picked = select(checks.c.id).where(checks.c.source == source, free, *wanted)
     picked = picked.order_by(urgency, checks.c.due_at).limit(limit)
     if connection.dialect.name == "postgresql":
         picked = picked.with_for_update(skip_locked=True)

@@ -27,7 +27,8 @@ class Look:
     """One read of upstream by the reconciler: the fence it was claimed under, and how it was answered.
 
     `retry_after` is seconds upstream asked us to wait. `evidence` False keeps no row (no answer came at all).
-    `blob` marks the renewal of one blob's URL (RefreshBlob), which shows nothing of the workflow.
+    `backoff` is the least number of seconds before the next try of this round. `blob` names the one blob whose URL
+    was to be renewed (RefreshBlob): such an answer shows nothing of the workflow.
     """
 
     fence: int
@@ -36,7 +37,7 @@ class Look:
     retry_after: float | None = None
     backoff: float = 0.0
     evidence: bool = True
-    renewal: bool = False
+    blob: str | None = None
 
 
 @dataclass(slots=True)

@@ -9,10 +9,8 @@ from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry
 from receiver.ledger.evidence import Row
 from receiver.ledger.nodes import SPACED, WorkflowState
-from receiver.ledger.schedule import DAILY
+from receiver.ledger.schedule import DAILY, TRIES, Memory
 
-# Tries a round has before upstream counts as unreachable for this workflow (R11).
-TRIES = 5
 # 404s in a row before a person is told (R11).
 MISSES = 3
 
@@ -38,6 +36,8 @@ def finish(
     memory = check.memory
     check.finished = check.dirty = True
     check.last_error = look.message or None
+    if look.blob is not None and look.answer in (Answer.SHOWN, Answer.GONE, Answer.REFUSED):
+        return _renewed(check, entry)
     if look.answer is Answer.SHOWN:
         _answered(check, entry)
         return [], ("unreachable", "gone", "refused", "unreadable")
@@ -49,7 +49,7 @@ def finish(
     if look.answer is Answer.REFUSED:
         check.dropped = state is None
         memory.attempts = 0
-        memory.wanted_at = None
+        _forget(memory, entry, "wanted_at")
         memory.retry_at = now + DAILY
         return _concern("refused", entry, state, look.message), ()
     if memory.attempts < TRIES:
@@ -57,7 +57,7 @@ def finish(
         memory.retry_at = now + timedelta(seconds=wait)
         return [], ()
     memory.attempts = 0
-    memory.wanted_at = None
+    _forget(memory, entry, "wanted_at")
     memory.retry_at = now + max(entry.policy.silence, SPACED)
     kind = "unreadable" if look.answer is Answer.UNREADABLE else "unreachable"
     return _concern(kind, entry, state, look.message), ()
@@ -68,10 +68,36 @@ def _answered(check: Check, entry: Entry) -> None:
     memory.attempts = memory.misses = 0
     memory.looks += 1
     memory.retry_at = None
-    for name in ("wanted_at", "hinted_at", "doubted_at"):
+    _forget(memory, entry, "wanted_at", "hinted_at", "doubted_at")
+
+
+def _forget(memory: Memory, entry: Entry, *names: str) -> None:
+    """Forget what a look has dealt with; a wish made while it was under way is not lost (R15)."""
+    for name in names:
         at = getattr(memory, name)
-        if at is not None and at <= entry.at:  # a wish made meanwhile is not lost (R15)
+        if at is not None and at <= entry.at:
             setattr(memory, name, None)
+
+
+def _renewed(check: Check, entry: Entry) -> tuple[list[Concern], tuple[str, ...]]:
+    """Close the renewal of one blob's URL. It answers no question about the workflow, except that upstream speaks."""
+    check.memory.attempts = 0
+    check.memory.retry_at = None
+    _forget(check.memory, entry, "wanted_at")
+    return [], ("unreachable",)
+
+
+def refuse_renewal(state: WorkflowState, entry: Entry, now: datetime) -> None:
+    """Mark a blob that upstream will not give a URL for: 404 is gone for good, anything else a block (R17)."""
+    assert entry.look is not None
+    blob = state.blobs.get(entry.look.blob or "")
+    if blob is None:
+        return
+    if entry.look.answer is Answer.GONE:
+        blob.put("gone_at", blob.gone_at or now)
+    else:
+        blob.put("available", False)
+        blob.put("facts", {**blob.facts, "renewal_refused": entry.look.message})
 
 
 def _missed(
@@ -82,9 +108,10 @@ def _missed(
         check.dropped = True  # a hint about an id upstream does not know
         return [], ()
     memory.attempts = 0
-    memory.misses += 1
-    memory.wanted_at = None
-    memory.retry_at = now + (SPACED * memory.misses if memory.misses < MISSES else DAILY)
+    _forget(memory, entry, "wanted_at")
+    if memory.misses == 0 or memory.retry_at is None or entry.at >= memory.retry_at:
+        memory.misses += 1  # three in a row must be spaced out; asking by hand in between does not count
+        memory.retry_at = now + (SPACED * memory.misses if memory.misses < MISSES else DAILY)
     if state.node.status.terminal:
         memory.doubted_at = memory.hinted_at = None  # upstream's record is gone, the ending stands as it is
         return [], ()

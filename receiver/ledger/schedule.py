@@ -24,6 +24,8 @@ RENEW_SPACING = timedelta(seconds=10)
 RENEW_AHEAD = timedelta(minutes=5)
 # A workflow whose word is that it does not exist, or may not be read, is asked about once a day (R11).
 DAILY = timedelta(days=1)
+# Tries a round has before upstream counts as unreachable for this workflow (R11).
+TRIES = 5
 
 LANE_OF = {
     "wanted": "interactive",
@@ -85,7 +87,9 @@ def plan_check(state: WorkflowState | None, memory: Memory, policy: Policy) -> D
     if not reasons:
         return NOTHING_DUE
     if memory.retry_at is not None:
-        reasons = {why: max(at, memory.retry_at) for why, at in reasons.items()}
+        # Between rounds a person's wish does not wait for the next one; within a round it does, as upstream asked.
+        free = {"wanted"} if memory.attempts == 0 else set()
+        reasons = {why: at if why in free else max(at, memory.retry_at) for why, at in reasons.items()}
     at = min(reasons.values())
     lane = min((LANE_OF[why] for why, due in reasons.items() if due == at), key=_LANE_ORDER.index)
     return Due(reasons, at, lane)
@@ -155,9 +159,16 @@ def _asked_long_enough_after(state: WorkflowState) -> datetime | None:
 
 def _renew_at(state: WorkflowState, blob: Blob) -> datetime | None:
     """When a blob's URL is to be renewed: min(5 min, a third of its lifetime) ahead of its expiry (R17)."""
+    at = renewal_due(blob)
+    if at is None or state.asked_at is None:
+        return at
+    return max(at, state.asked_at + RENEW_SPACING)
+
+
+def renewal_due(blob: Blob) -> datetime | None:
+    """From when on a blob's URL is too close to its end; None for one that has no end or is not there any more."""
     if blob.url_expires_at is None or blob.gone_at is not None or not blob.available:
         return None
     seen = blob.url_seen_at or blob.url_expires_at
     ahead = min(RENEW_AHEAD, max(blob.url_expires_at - seen, timedelta(0)) / 3)
-    at = blob.url_expires_at - ahead
-    return max(at, state.asked_at + RENEW_SPACING) if state.asked_at is not None else at
+    return blob.url_expires_at - ahead

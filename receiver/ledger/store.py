@@ -48,7 +48,12 @@ async def lock(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Wo
 
     Names without a workflow are absent from the answer. On SQLite the transaction's own write lock does the locking.
     """
-    rows = await bulk.by_keys(connection, workflows, ("source", "id"), sorted(set(keys)), lock=True, raw=_RAW)
+    return await load(connection, keys, lock=True)
+
+
+async def load(connection: AsyncConnection, keys: Iterable[Key], *, lock: bool = False) -> dict[Key, WorkflowState]:
+    """Load workflows with all that hangs on them, without a lock: to decide by, never to change."""
+    rows = await bulk.by_keys(connection, workflows, ("source", "id"), sorted(set(keys)), lock=lock, raw=_RAW)
     states = {row["pk"]: _state(row) for row in rows}
     await _load_children(connection, states)
     return {(state.source, state.id): state for state in states.values()}
