@@ -149,6 +149,9 @@ def tell(state: WorkflowState, entry: Entry) -> None:
     for column, value in (entry.told or {}).items():
         if column not in ABOUT or value is None:
             continue
+        if column not in state.node.stamps.get("told", ()):
+            state.node.stamps["told"] = sorted({*state.node.stamps.get("told", ()), column})
+            state.node.dirty = True
         known = state.about.get("context") or {}
         state.tell(column, {**known, **value} if column == "context" else value)
 

@@ -88,10 +88,14 @@ def _stamped(node: Node, name: str, value: Any, observation: Observation, look: 
 
 
 def fill_about(state: WorkflowState, observation: Observation, *, late: bool) -> None:
-    """Fill the workflow's own columns (model, request, …) from the facts that have one; see `nodes.ABOUT`."""
+    """Fill the workflow's own columns (model, request, …) from the facts that have one; see `nodes.ABOUT`.
+
+    What a person told us stands: upstream's account of a request is only what it made of it.
+    """
+    told = state.node.stamps.get("told", ())
     for name in ABOUT:
         value = observation.facts.get(name)
-        if value is not None and (not late or state.about.get(name) is None):
+        if value is not None and name not in told and (not late or state.about.get(name) is None):
             state.tell(name, value)
 
 

@@ -10,12 +10,14 @@ from receiver.ledger.states import Status, settle
 
 
 def infer_children(state: WorkflowState, reading: Reading, evidence: Evidence, out: Merged) -> None:
-    """Settle the open children that a snapshot taken long enough after their parent's end omits or shows open."""
+    """Settle the open children that a snapshot taken long enough after their parent's end omits or shows open.
+
+    A snapshot that does not claim to be complete omits a job if it shows the job's step.
+    """
     named = {(seen.level, seen.key) for seen in reading.observations}
     for child in state.children():
-        if child.status.terminal or not (reading.complete or (child.level, child.key) in named):
-            continue
-        if _ended_long_ago(state, child, evidence):
+        told = reading.complete or (child.level, child.key) in named or (Level.STEP, child.step) in named
+        if told and not child.status.terminal and _ended_long_ago(state, child, evidence):
             _conclude(state, child, evidence, out)
 
 

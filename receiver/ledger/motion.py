@@ -222,4 +222,4 @@ def retract(node: Node, kind: TransitionKind, observation: Observation, evidence
         node.put(name, None)
     if node.facts.pop("error", None) is not None:
         node.dirty = True
-    node.stamps = {name: stamp for name, stamp in node.stamps.items() if name == "disputed"}
+    node.stamps = {name: stamp for name, stamp in node.stamps.items() if name in ("disputed", "told")}

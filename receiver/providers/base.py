@@ -93,7 +93,7 @@ class UpstreamBusy(ProviderError):
 
 
 class UpstreamRefused(ProviderError):
-    """Upstream answers 400, 403, 409 or 422: asking the same again will not help (R11: a look a day)."""
+    """Upstream answers 400, 403 or 422: asking the same again will not help (R11: a look a day)."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
