@@ -7,14 +7,16 @@ transaction stays open behind them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import asyncpg
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from receiver.ledger.engines import (
@@ -124,8 +126,12 @@ class Database:
     `pool_size` of them. Both have `pool_size` readers, so that a slow query never keeps a delivery waiting.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        """Prepare; nothing is opened. Raises InvalidDatabaseUrl."""
+    def __init__(self, url: str, *, pool_size: int = 5, patience: float = 10.0) -> None:
+        """Prepare; nothing is opened. Raises InvalidDatabaseUrl.
+
+        `patience` is how many seconds to wait for a connection, a free one of the pool, or another process' lock.
+        """
+        self._patience = patience
         self._dialect, self._url = _parse(url)
         self._dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         self.name = _name(self._dialect, self._url)
@@ -137,17 +143,23 @@ class Database:
         if self._dialect == "sqlite":
             # Rebuilding a table drops it, which with foreign keys on would delete what refers to it.
             return sqlite_engine(
-                str(self._url.database), pool_size=pool_size, read_only=read_only, foreign_keys=not maintenance
+                str(self._url.database),
+                pool_size=pool_size,
+                patience=self._patience,
+                read_only=read_only,
+                foreign_keys=not maintenance,
             )
-        return postgresql_engine(self._dsn, pool_size=pool_size, read_only=read_only, patient=maintenance)
+        return postgresql_engine(
+            self._dsn, pool_size=pool_size, patience=self._patience, read_only=read_only, unhurried=maintenance
+        )
 
     @classmethod
-    async def open(cls, url: str, *, pool_size: int = 5) -> Self:
+    async def open(cls, url: str, *, pool_size: int = 5, patience: float = 10.0) -> Self:
         """Return a database that has answered. Its schema may be missing or old: see `migrate`.
 
         Raises InvalidDatabaseUrl, and DatabaseUnavailable when it does not answer or SQLite is too old to be trusted.
         """
-        database = cls(url, pool_size=pool_size)
+        database = cls(url, pool_size=pool_size, patience=patience)
         try:
             database._look_at_sqlite()
             async with database.write() as conn:
@@ -178,9 +190,10 @@ class Database:
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a transaction that commits when its block ends, and rolls back on any exception.
 
-        PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is
-        waited for ten seconds. Statements may also go straight to the driver's connection. Raises DatabaseUnavailable
-        at the beginning; at the end CommitInDoubt, or TransactionLost when an error inside was swallowed.
+        PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is waited
+        for as long as `patience` says. Statements may also go straight to the driver's connection. Raises
+        DatabaseUnavailable at the beginning; at the end CommitInDoubt, or TransactionLost when an error inside was
+        swallowed.
         """
         return self._transaction(self._writers, _BEGIN_WRITE[self._dialect], self._turn)
 
@@ -222,7 +235,7 @@ class Database:
             conn = engine.connect()
             try:
                 await conn.start()
-                await conn.exec_driver_sql(begin)
+                await _say_begin(conn, begin, self._patience)
             except BaseException as error:
                 await _to_the_end(_abandon(conn))
                 # A connection that died in the pool says nothing about the database; the pool is emptied by now.
@@ -238,6 +251,9 @@ class Database:
     async def _commit(self, conn: AsyncConnection) -> None:
         try:
             kept = await self._say_commit(conn)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            await self._roll_back(conn)
+            raise IntegrityError("COMMIT", None, error) from None
         except DRIVER_ERRORS as error:
             await conn.invalidate()
             await conn.close()
@@ -268,13 +284,27 @@ class Database:
             if conn.invalidated:
                 return
             driver: Any = (await conn.get_raw_connection()).driver_connection
-            if self._dialect == "postgresql" and driver.is_in_transaction():
+            if self._dialect == "sqlite":
+                await driver.rollback()  # SQLAlchemy would not, after a COMMIT that failed
+            elif driver.is_in_transaction():
                 await driver.execute("ROLLBACK")
             await conn.rollback()
         except (*DRIVER_ERRORS, DBAPIError):
             await conn.invalidate()
         finally:
             await conn.close()
+
+
+async def _say_begin(conn: AsyncConnection, begin: str, patience: float) -> None:
+    give_up_at = time.monotonic() + patience
+    while True:
+        try:
+            await conn.exec_driver_sql(begin)
+        except OperationalError as error:
+            if "database is locked" not in str(error.orig) or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
 
 
 async def _abandon(conn: AsyncConnection) -> None:

@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 # Before 3.51.3 two processes that write one WAL database can corrupt it.
 SQLITE_AT_LEAST = (3, 51, 3)
 
-CONNECT_TIMEOUT = 10.0  # seconds for a new connection, a free place in the pool, or another process' SQLite lock
+# Seconds that a writer waits inside SQLite for another process' lock before it looks up: that wait cannot be cancelled.
+LOCK_SLICE = 0.2
 STATEMENT_TIMEOUT = 30.0  # seconds for one statement on PostgreSQL
 
 # What a driver raises by itself, outside SQLAlchemy's wrapping.
@@ -60,15 +61,31 @@ class _Pysqlite3(AsyncAdapt_aiosqlite_dbapi):
             setattr(self, name, getattr(sqlite, name))
 
 
+class _Aiosqlite(aiosqlite.Connection):
+    """A connection that may be told to stop more than once.
+
+    Its thread ends at the first telling and never answers a second, for which SQLAlchemy would wait for ever after a
+    task was cancelled twice.
+    """
+
+    _stopped: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Close, and end the thread. Returns what to wait for; waiting may be cancelled without harm."""
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return None if self._stopped is None else asyncio.shield(self._stopped)
+
+
 def sqlite_version() -> tuple[int, int, int]:
     """Return the version of the SQLite library we use, which is not the one inside Python."""
     major, minor, patch = sqlite.sqlite_version_info
     return major, minor, patch
 
 
-def _use_wal(connection: Any) -> None:
+def _use_wal(connection: Any, patience: float) -> None:
     # Turning a fresh file to WAL needs it alone, and SQLite does not always wait for that as busy_timeout says.
-    give_up_at = time.monotonic() + CONNECT_TIMEOUT
+    give_up_at = time.monotonic() + patience
     while True:
         try:
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -82,11 +99,11 @@ def _use_wal(connection: Any) -> None:
             return
 
 
-def _connect_sqlite(path: str, *, read_only: bool, foreign_keys: bool) -> Any:
-    connection = sqlite.connect(path, isolation_level=None, check_same_thread=False, timeout=CONNECT_TIMEOUT)
+def _connect_sqlite(path: str, *, read_only: bool, foreign_keys: bool, patience: float) -> Any:
+    timeout = patience if read_only else min(LOCK_SLICE, patience)
+    connection = sqlite.connect(path, isolation_level=None, check_same_thread=False, timeout=timeout)
     try:
-        connection.execute(f"PRAGMA busy_timeout={int(CONNECT_TIMEOUT * 1000)}")
-        _use_wal(connection)
+        _use_wal(connection, patience)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA cache_size=-16000")  # 16 MB
@@ -124,16 +141,28 @@ def _unless_cancelled(connect: Callable[[], Awaitable[Any]]) -> Callable[[], Awa
     return create
 
 
-def sqlite_engine(path: str, *, pool_size: int, read_only: bool = False, foreign_keys: bool = True) -> AsyncEngine:
-    """Return an engine on an SQLite file that is made if it does not exist. Nothing is opened yet."""
+def sqlite_engine(
+    path: str, *, pool_size: int, patience: float, read_only: bool = False, foreign_keys: bool = True
+) -> AsyncEngine:
+    """Return an engine on an SQLite file that is made if it does not exist. Nothing is opened yet.
+
+    `patience` is how many seconds to wait for a free place in the pool, or for the file to be free.
+    """
+
+    def open_file() -> Any:
+        return _connect_sqlite(path, read_only=read_only, foreign_keys=foreign_keys, patience=patience)
 
     async def connect() -> aiosqlite.Connection:
-        connection = aiosqlite.Connection(
-            lambda: _connect_sqlite(path, read_only=read_only, foreign_keys=foreign_keys), 64
-        )
+        connection = _Aiosqlite(open_file, 64)
         # A program that dies without closing must not hang on this thread.
         connection._thread.daemon = True
-        return await connection
+        try:
+            return await connection
+        except BaseException:
+            # Its thread is about to end; a loop that closes before that would be told of it nevertheless.
+            if (stopped := connection.stop()) is not None:
+                await stopped
+            raise
 
     return create_async_engine(
         URL.create("sqlite+aiosqlite", database=path),
@@ -142,27 +171,31 @@ def sqlite_engine(path: str, *, pool_size: int, read_only: bool = False, foreign
         poolclass=AsyncAdaptedQueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT,
+        pool_timeout=patience,
         pool_reset_on_return=None,
     )
 
 
-def postgresql_engine(dsn: str, *, pool_size: int, read_only: bool = False, patient: bool = False) -> AsyncEngine:
-    """Return an engine on a PostgreSQL database. `patient` statements may take as long as they need. Nothing is opened
-    yet; the DSN is read by asyncpg, so that libpq's parameters (`host`, `sslmode`, …) and environment count.
+def postgresql_engine(
+    dsn: str, *, pool_size: int, patience: float, read_only: bool = False, unhurried: bool = False
+) -> AsyncEngine:
+    """Return an engine on a PostgreSQL database. Nothing is opened yet.
+
+    `patience` is how many seconds to wait for a new connection or a free place in the pool; `unhurried` statements may
+    take as long as they need. asyncpg reads the DSN, so that libpq's parameters (`host`, `sslmode`, …) count.
     """
     settings = {"application_name": "hookledger", "timezone": "UTC"}
     if read_only:
         settings["default_transaction_read_only"] = "on"
-    if not patient:
+    if not unhurried:
         # A process that freezes inside a transaction must not hold its row locks for ever.
         settings["idle_in_transaction_session_timeout"] = "60s"
 
     async def connect() -> Any:
         return await asyncpg.connect(
             dsn,
-            timeout=CONNECT_TIMEOUT,
-            command_timeout=None if patient else STATEMENT_TIMEOUT,
+            timeout=patience,
+            command_timeout=None if unhurried else STATEMENT_TIMEOUT,
             server_settings=settings,
         )
 
@@ -173,7 +206,7 @@ def postgresql_engine(dsn: str, *, pool_size: int, read_only: bool = False, pati
         poolclass=AsyncAdaptedQueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT,
+        pool_timeout=patience,
         pool_recycle=1800,
         pool_reset_on_return=None,
     )
