@@ -164,6 +164,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+async def postgres_database(postgres_url: str) -> AsyncIterator[Database]:
+    """A fresh, migrated PostgreSQL database, open."""
+    opened = await Database.open(postgres_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 async def empty_database(empty_database_url: str) -> AsyncIterator[Database]:
     """A database of each kind without any table, open."""
     opened = await Database.open(empty_database_url)

@@ -13,14 +13,14 @@ Dump = dict[str, str]
 _POSTGRESQL = """
 WITH here AS (SELECT current_schema()::regnamespace AS oid, current_schema() AS name),
 rel AS (SELECT c.* FROM pg_class c, here WHERE c.relnamespace = here.oid)
-SELECT 'table ' || relname, 'kind ' || relkind || ', ' || relpersistence
+SELECT 'table ' || relname, 'kind ' || relkind::text || ', ' || relpersistence::text
   FROM rel WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 UNION ALL
 SELECT 'column ' || relname || '.' || attname,
        concat_ws(' ', format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'not null' END,
-                 CASE attidentity WHEN '' THEN NULL ELSE 'identity ' || attidentity END,
+                 CASE attidentity WHEN '' THEN NULL ELSE 'identity ' || attidentity::text END,
                  'default ' || pg_get_expr(adbin, adrelid),
-                 CASE WHEN attcollation <> typcollation THEN 'collation ' || attcollation::regcollation END)
+                 CASE WHEN attcollation <> typcollation THEN 'collation ' || attcollation::regcollation::text END)
   FROM rel JOIN pg_attribute a ON attrelid = rel.oid JOIN pg_type t ON t.oid = atttypid
   LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum
  WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND attnum > 0 AND NOT attisdropped
@@ -30,7 +30,7 @@ SELECT 'constraint ' || relname || '.' || conname, pg_get_constraintdef(con.oid)
 UNION ALL
 SELECT 'index ' || relname, pg_get_indexdef(rel.oid) FROM rel WHERE relkind IN ('i', 'I')
 UNION ALL
-SELECT 'trigger ' || relname || '.' || tgname, pg_get_triggerdef(t.oid) || ' enabled ' || tgenabled
+SELECT 'trigger ' || relname || '.' || tgname, pg_get_triggerdef(t.oid) || ' enabled ' || tgenabled::text
   FROM rel JOIN pg_trigger t ON tgrelid = rel.oid WHERE NOT tgisinternal
 UNION ALL
 SELECT 'function ' || proname, pg_get_functiondef(p.oid)

@@ -6,7 +6,7 @@
 - `first_seen_at` of a workflow never changes (R14).
 
 The same on both databases: a trigger per rule whose WHEN clause decides, so that nothing more runs for a lawful UPDATE.
-`metadata.create_all` and every migration step install them; the one way past the first is `replay_permit`.
+`metadata.create_all` and every migration install them; the one way past the first is `replay_permit`.
 """
 
 from __future__ import annotations
@@ -114,11 +114,16 @@ def guards(dialect: str, columns: Mapping[str, Sequence[str]]) -> list[Guard]:
     return found
 
 
+def remove(conn: Connection) -> None:
+    """Drop every guard, within the caller's transaction. A column that a trigger reads can hardly be altered."""
+    for name, table in conn.exec_driver_sql(_GUARDS[conn.dialect.name]).all():
+        conn.exec_driver_sql(f"DROP TRIGGER {name}" + ("" if conn.dialect.name == "sqlite" else f" ON {table}"))
+
+
 def reinstall(conn: Connection) -> None:
     """Drop every guard and make those that the tables now present call for, within the caller's transaction."""
+    remove(conn)
     dialect = conn.dialect.name
-    for name, table in conn.exec_driver_sql(_GUARDS[dialect]).all():
-        conn.exec_driver_sql(f"DROP TRIGGER {name}" + ("" if dialect == "sqlite" else f" ON {table}"))
     live = inspect(conn)
     present = set(live.get_table_names()) & {"workflows", "steps", "jobs", "evidence"}
     columns = {table: [column["name"] for column in live.get_columns(table)] for table in present}

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import dump
+from receiver.ledger import dump, guards
 from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.schema import metadata
 
@@ -87,16 +87,20 @@ def _upgrade(conn: Connection, to: str) -> None:
     found = _current(conn)
     if found is not None and found not in revisions():
         raise SchemaTooNew(f"schema revision {found} is not known to this version: it needs a newer hookledger")
+    # Steps meet no guards, which would forbid altering the columns they read, and cannot forget to bring them back:
+    # SQLite drops a table's triggers when a step rebuilds it, and a new column of evidence needs guarding too.
+    guards.remove(conn)
     command.upgrade(_config(conn), to)
+    guards.reinstall(conn)
     if conn.dialect.name == "sqlite" and (broken := conn.exec_driver_sql("PRAGMA foreign_key_check").all()):
         tables = ", ".join(sorted({row[0] for row in broken}))
         raise LedgerError(f"the migration would leave rows of {tables} that refer to nothing; nothing was changed")
 
 
 async def upgrade(db: Database, to: str = "head") -> None:
-    """Run the missing steps up to revision `to` in one transaction: all of them or none. Safe to run twice at once.
+    """Run the missing steps up to revision `to` and make the guards anew, in one transaction: all of it or nothing.
 
-    Raises SchemaTooNew when a later version has been here.
+    Safe to run twice at once. Raises SchemaTooNew when a later version has been here.
     """
     async with db.maintenance() as conn:
         await conn.run_sync(_upgrade, to)
