@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from receiver.config import Config
@@ -13,10 +14,11 @@ from receiver.web.liveness import Beats
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The parts of a running receiver."""
+    """The parts of a running receiver. `stopping` is set when it is to end: whoever waits for long should look."""
 
     config: Config
     database: Database
     intake: Intake
     redactor: Redactor
     beats: Beats = field(default_factory=Beats)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,254 @@
+"""Group commit: deliveries queue up, one transaction takes them all, then all are answered.
+
+Nobody waits for company: a delivery that comes alone is committed alone, and whatever arrives while that commit runs
+goes together in the next one. The heavier the traffic, the larger the batches, and the cheaper each delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sqlalchemy.exc import DBAPIError
+
+from receiver.ledger.apply import apply
+from receiver.ledger.database import Database, LedgerError
+from receiver.ledger.database import now as database_now
+from receiver.ledger.engines import DRIVER_ERRORS
+from receiver.ledger.entries import Entry, Result
+from receiver.logs import log_event
+
+TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
+BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
+
+# SQLSTATEs of PostgreSQL. Those of a transaction that would have done well alone:
+_ABORTED = ("40001", "40P01")
+# And the classes that say that the data was at fault: a key twice in one statement (21), a value (22), a constraint
+# (23), something too large (54), or our own guard (P0). Everything else is the server's state or the schema's, which
+# a retry can find mended.
+_AT_FAULT = ("21", "22", "23", "54", "P0")
+
+
+class IntakeFull(Exception):
+    """More deliveries wait for their commit than we are willing to hold. Nothing was kept."""
+
+
+class IntakeUnavailable(Exception):
+    """No commit is to be had just now, or it is in doubt: the delivery must come again. It may have been kept."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the intake has done since its start. `queued` and `held` (bytes) are as of now, times are in seconds."""
+
+    queued: int = 0
+    held: int = 0
+    batches: int = 0
+    committed: int = 0
+    quarantined: int = 0  # entries the ledger could not take as they were
+    failed: int = 0  # entries answered IntakeUnavailable
+    last_batch: int = 0
+    last_commit: float = 0.0
+
+
+class _Waiting(NamedTuple):
+    """One entry and whoever waits for it."""
+
+    entry: Entry
+    answer: asyncio.Future[Result]
+
+
+class _Poisoned(Exception):
+    """Something in the batch cannot be applied, whenever it is tried."""
+
+
+class Intake:
+    """The one door deliveries come in by. Belongs to the event loop it is started in.
+
+    At most `max_queue` entries, and `max_bytes` of their bodies, wait; at most `max_batch` go into one transaction.
+    """
+
+    def __init__(
+        self, database: Database, *, max_queue: int = 2000, max_batch: int = 200, max_bytes: int = 256 * 2**20
+    ) -> None:
+        self._database = database
+        self._max_queue, self._max_batch, self._max_bytes = max_queue, max_batch, max_bytes
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._open = False
+        self._committer: asyncio.Task[None] | None = None
+        self._busy_since: float | None = None
+        self.counters = Counters()
+
+    def start(self) -> None:
+        """Begin to commit. Call once, inside the event loop."""
+        self._open = True
+        self._committer = asyncio.create_task(self._commit_forever(), name="intake")
+
+    async def submit(self, entry: Entry) -> Result:
+        """Return what became of an entry, once it is committed.
+
+        Raises IntakeFull when too much waits, IntakeUnavailable when it could not be kept or when that is not known.
+        Cancelling the wait cancels nothing else: the entry may still be committed.
+        """
+        if not self._open:
+            raise IntakeUnavailable("this receiver is shutting down")
+        if len(self._queue) >= self._max_queue or self.counters.held > self._max_bytes:
+            raise IntakeFull(f"{len(self._queue)} deliveries wait for their commit")
+        waiting = _Waiting(entry, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self.counters.queued = len(self._queue)
+        self.counters.held += len(entry.body)
+        self._wake.set()
+        return await waiting.answer
+
+    async def drain(self) -> None:
+        """Take nothing new, and return when everything that was queued has been answered."""
+        self._open = False
+        self._wake.set()
+        if self._committer is not None:
+            await asyncio.wait({self._committer})
+
+    async def stop(self) -> None:
+        """Stop now: what is still queued is answered IntakeUnavailable. Safe after `drain`, and twice."""
+        self._open = False
+        if self._committer is not None:
+            self._committer.cancel()
+            await asyncio.wait({self._committer})
+            self._committer = None
+
+    def silent_for(self, now: float) -> float:
+        """Return for how many seconds the committer has given no sign although there is work; `now` is monotonic.
+
+        Infinite when it is not running.
+        """
+        if self._committer is None or self._committer.done():
+            return float("inf")
+        return 0.0 if self._busy_since is None else now - self._busy_since
+
+    async def _commit_forever(self) -> None:
+        batch: list[_Waiting] = []
+        try:
+            while True:
+                while self._queue:
+                    self._busy_since = time.monotonic()
+                    batch = list(self._next_batch())
+                    await self._settle(batch)
+                self._busy_since = None
+                if not self._open:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        finally:
+            # Only `stop`, or a mistake of ours, leaves anything behind; it must not wait for ever.
+            self._open = False
+            self._refuse([*batch, *self._queue], IntakeUnavailable("this receiver is shutting down"))
+            self._queue.clear()
+            self.counters.queued = self.counters.held = 0
+
+    def _next_batch(self) -> Iterator[_Waiting]:
+        size = 0
+        for _ in range(min(self._max_batch, len(self._queue))):
+            size += len(self._queue[0].entry.body)
+            if size > BATCH_BYTES and size > len(self._queue[0].entry.body):
+                break
+            waiting = self._queue.popleft()
+            self.counters.queued = len(self._queue)
+            self.counters.held -= len(waiting.entry.body)
+            yield waiting
+
+    async def _settle(self, batch: Sequence[_Waiting]) -> None:
+        """Commit a batch and answer everyone in it; halve it for as long as something in it is poison."""
+        try:
+            results = await self._commit([waiting.entry for waiting in batch])
+        except IntakeUnavailable as error:
+            self._refuse(batch, error)
+        except _Poisoned as error:
+            if len(batch) == 1:
+                await self._set_aside(batch[0], error)
+            else:
+                middle = len(batch) // 2
+                await self._settle(batch[:middle])
+                await self._settle(batch[middle:])
+        else:
+            for waiting, result in zip(batch, results, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(result)
+
+    def _refuse(self, batch: Sequence[_Waiting], error: IntakeUnavailable) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                self.counters.failed += 1
+                waiting.answer.set_exception(IntakeUnavailable(str(error)))
+
+    async def _set_aside(self, waiting: _Waiting, error: _Poisoned) -> None:
+        """Keep an entry that cannot be applied as it came, for a person to look at: a retry would fare no better."""
+        cause = error.__cause__
+        log_event("poisoned", level="error", error=cause, source=waiting.entry.source, sha256=waiting.entry.body_sha256)
+        problem = f"the ledger could not take it: {type(cause).__name__}"
+        plain = replace(waiting.entry, reading=None, problem=problem, look=None, told=None)
+        # What it says of itself may be what cannot be stored, so each try says less.
+        for tried in (plain, replace(plain, workflow_id=None, ref=None, identity=None, headers={}, key=None)):
+            try:
+                results = await self._commit([tried])
+            except IntakeUnavailable as unavailable:
+                return self._refuse([waiting], unavailable)
+            except _Poisoned as again:
+                error = again
+                continue
+            self.counters.quarantined += 1
+            if not waiting.answer.done():
+                waiting.answer.set_result(results[0])
+            return None
+        log_event("quarantine failed", level="error", error=error.__cause__, source=waiting.entry.source)
+        return self._refuse([waiting], IntakeUnavailable("the delivery could not be kept"))
+
+    async def _commit(self, entries: Sequence[Entry]) -> list[Result]:
+        """Apply entries in a transaction of their own. Raises IntakeUnavailable or _Poisoned."""
+        for left in reversed(range(TRIES)):
+            began = time.monotonic()
+            self._busy_since = began
+            try:
+                async with self._database.write() as conn:
+                    results = await apply(conn, entries, await database_now(conn))
+            except (LedgerError, *DRIVER_ERRORS) as error:
+                raise self._unavailable(error) from error
+            except DBAPIError as error:
+                if _sqlstate(error) in _ABORTED and left:
+                    continue
+                if _data_at_fault(error):
+                    raise _Poisoned from error
+                raise self._unavailable(error) from error
+            except Exception as error:  # a bug of ours that this batch sets off; the others must not suffer from it
+                raise _Poisoned from error
+            self.counters.batches += 1
+            self.counters.committed += len(entries)
+            self.counters.last_batch = len(entries)
+            self.counters.last_commit = time.monotonic() - began
+            return results
+        raise AssertionError("the last try either returns or raises")
+
+    def _unavailable(self, error: Exception) -> IntakeUnavailable:
+        log_event("commit failed", level="error", error=error)
+        return IntakeUnavailable(str(error) if isinstance(error, LedgerError) else "the database failed to commit")
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    state = getattr(error.orig, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _data_at_fault(error: DBAPIError) -> bool:
+    """Whether a statement failed because of what it was to write, and not because of the database's state."""
+    if error.connection_invalidated:
+        return False
+    state = _sqlstate(error)
+    if state is not None:
+        return state.startswith(_AT_FAULT)
+    # SQLite has no such codes; its OperationalError is a full disk, a lock, a missing table.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"IntegrityError", "DataError", "InterfaceError", "ProgrammingError"})

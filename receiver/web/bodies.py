@@ -1,0 +1,85 @@
+"""A request's raw body, under a cap on its size, on its time, and on what all bodies together may hold in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.types import Receive
+
+LINGER = 2.0  # seconds, and
+LINGER_BYTES = 64 * 2**20  # how much of a refused body is thrown away before its connection is closed
+
+
+class TooLarge(Exception):
+    """The body is larger than we take (413)."""
+
+
+class TooSlow(Exception):
+    """The body did not arrive in time (408). `length` is how much of it did."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"{length} bytes arrived in time")
+        self.length = length
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before its body was complete: there is nobody to answer."""
+
+
+class NoRoom(Exception):
+    """The bodies that arrive just now fill the memory set aside for them (503)."""
+
+
+class Bodies:
+    """Reads bodies. `largest` and `room` (for all bodies that are on their way together) are bytes, `within` seconds.
+
+    Without `room`, a few hundred slow uploads would be enough to end the process.
+    """
+
+    def __init__(self, *, largest: int, within: float, room: int) -> None:
+        self._largest, self._within, self._room = largest, within, room
+        self._held = 0
+
+    async def read(self, receive: Receive, content_length: str | None) -> bytes:
+        """Return the whole body. Raises TooLarge, TooSlow, ClientLeft or NoRoom."""
+        # Announced sizes are checked first, so that nobody uploads 20 MB to be refused.
+        if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > self._largest:
+            raise TooLarge
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._within):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise ClientLeft
+                    part: bytes = message.get("body", b"")
+                    size += len(part)
+                    self._held += len(part)
+                    if size > self._largest:
+                        raise TooLarge
+                    if self._held > self._room:
+                        raise NoRoom
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return parts[0] if len(parts) == 1 else b"".join(parts)
+        except TimeoutError:
+            raise TooSlow(size) from None
+        finally:
+            self._held -= size
+
+
+async def throw_away(receive: Receive) -> None:
+    """Read and drop what a refused client is still sending, for a moment.
+
+    A connection closed with unread data is reset, and a reset makes the client drop the answer it has just been sent.
+    """
+    dropped = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while dropped < LINGER_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
