@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -70,3 +71,22 @@ async def close(
         )
         .values(closed_at=now)
     )
+
+
+async def acknowledge(
+    connection: AsyncConnection, source: str, workflow_id: str, kind: str, who: str, now: datetime
+) -> Mapping[Any, Any] | None:
+    """Note that a person has seen to what is open of this kind; the first to do so counts. Returns the row, None when
+    nothing of this kind is open. It stays open until its cause is gone."""
+    row = attention.c
+    mine = (
+        row.scope == "workflow",
+        row.source == source,
+        row.subject == workflow_id,
+        row.kind == kind,
+        row.closed_at.is_(None),
+    )
+    await connection.execute(
+        update(attention).where(*mine, row.acknowledged_at.is_(None)).values(acknowledged_at=now, acknowledged_by=who)
+    )
+    return (await connection.execute(select(attention).where(*mine))).mappings().first()

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import tables
+from receiver.ledger.operations import source_state
 from receiver.ledger.query_parts import (
     JsonObject,
     Row,
@@ -181,8 +182,18 @@ async def counts_by_status(connection: AsyncConnection) -> dict[str, dict[str, i
     query = select(w.source, w.status, func.count()).group_by(w.source, w.status)
     found: dict[str, dict[str, int]] = {}
     for source, status, count in await connection.execute(query):
-        found.setdefault(source, {str(one): 0 for one in Status})[status] = count
+        found.setdefault(source, no_counts())[status] = count
     return found
+
+
+def no_counts() -> dict[str, int]:
+    """Return the counts of a source without any workflow."""
+    return {str(status): 0 for status in Status}
+
+
+async def source_states(connection: AsyncConnection) -> dict[str, Row]:
+    """Return what is remembered of each source: whether it is paused, and why."""
+    return {row["source"]: row for row in (await connection.execute(select(source_state))).mappings()}
 
 
 async def open_attention_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:

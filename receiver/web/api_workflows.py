@@ -1,0 +1,198 @@
+"""Reading workflows and jobs over HTTP (DESIGN §8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver.ledger import listing, queries, trail
+from receiver.ledger.cursors import BadCursor
+from receiver.ledger.queries import Pulse
+from receiver.ledger.query_parts import JsonObject, Row, stamp
+from receiver.ledger.trail import Document
+from receiver.providers import PROVIDERS
+from receiver.providers.base import ProviderError
+from receiver.providers.base import Response as UpstreamResponse
+from receiver.web.answers import HEADERS, answer, clock, site_of
+from receiver.web.auth import needs
+from receiver.web.parameters import job_filter, known, limit_of, named, wait_of, workflow_filter
+from receiver.web.problems import Problem
+from receiver.web.site import Site
+from receiver.web.waiting import pulse_of, unknown_workflow, wait_until
+
+WORKFLOW = "/v1/workflows/{source}/{id}"
+
+
+def routes() -> list[Route]:
+    """Return the routes that read."""
+    return [
+        Route("/v1/workflows", list_workflows, methods=["GET"]),
+        Route(WORKFLOW, workflow, methods=["GET"]),
+        Route(f"{WORKFLOW}/transitions", transitions, methods=["GET"]),
+        Route(f"{WORKFLOW}/evidence", evidence, methods=["GET"]),
+        Route(f"{WORKFLOW}/document", document, methods=["GET"]),
+        Route("/v1/jobs", list_jobs, methods=["GET"]),
+        Route("/v1/sources", sources, methods=["GET"]),
+        Route("/v1/blobs/{source}/{id}", blob, methods=["GET"]),
+    ]
+
+
+@needs("read")
+async def list_workflows(request: Request) -> Response:
+    """Workflows that match the filters, newest first."""
+    site, wanted = site_of(request), workflow_filter(request)
+    try:
+        async with site.database.read() as connection:
+            return answer(site, await listing.list_workflows(connection, wanted, clock()))
+    except BadCursor as error:
+        raise Problem("bad-cursor", str(error)) from None
+
+
+@needs("read")
+async def list_jobs(request: Request) -> Response:
+    """Jobs across workflows, newest first."""
+    site, wanted = site_of(request), job_filter(request)
+    try:
+        async with site.database.read() as connection:
+            return answer(site, await listing.list_jobs(connection, wanted))
+    except BadCursor as error:
+        raise Problem("bad-cursor", str(error)) from None
+
+
+@needs("read")
+async def workflow(request: Request) -> Response:
+    """One workflow. With `wait` (seconds) upstream is asked first, and the answer is 200 once the workflow has changed
+    (`until=changed`, the default) or ended (`until=terminal`); 202, as things stand, when it has not by then."""
+    known(request, {"wait", "until"})
+    site, (source, workflow_id) = site_of(request), named(request)
+    until, seconds = request.query_params.get("until", "changed"), wait_of(request)
+    if until not in ("changed", "terminal"):
+        raise Problem("bad-filter", "until must be changed or terminal")
+    met = True
+    if seconds is not None:
+        met = await _wait(site, source, workflow_id, seconds, terminal=until == "terminal")
+    return answer(site, await workflow_now(site, source, workflow_id), 200 if met else 202)
+
+
+async def _wait(site: Site, source: str, workflow_id: str, seconds: float, *, terminal: bool) -> bool:
+    before = await pulse_of(site, source, workflow_id)
+    if before.terminal and (terminal or before.confirmed):
+        return True
+
+    def met(pulse: Pulse, wished: datetime) -> bool:
+        return pulse.terminal if terminal else pulse.version != before.version
+
+    return await wait_until(site, source, workflow_id, met, seconds, keep_asking=terminal)
+
+
+async def workflow_now(site: Site, source: str, workflow_id: str) -> JsonObject:
+    """Return one workflow as JSON. Raises Problem `unknown-workflow`."""
+    async with site.database.read() as connection:
+        found = await queries.workflow(connection, source, workflow_id, clock())
+    if found is None:
+        raise unknown_workflow(source, workflow_id)
+    return found
+
+
+@needs("read")
+async def transitions(request: Request) -> Response:
+    """A workflow's timeline, oldest first."""
+    return await _trail(request, trail.list_transitions)
+
+
+@needs("read")
+async def evidence(request: Request) -> Response:
+    """A workflow's deliveries, fetches and decisions, oldest first, without their bodies."""
+    return await _trail(request, trail.list_evidence)
+
+
+async def _trail(request: Request, listed: Callable[..., Awaitable[JsonObject]]) -> Response:
+    known(request, {"limit", "cursor"})
+    site, (source, workflow_id) = site_of(request), named(request)
+    limit, cursor = limit_of(request), request.query_params.get("cursor")
+    async with site.database.read() as connection:
+        row = await queries.workflow_row(connection, source, workflow_id)
+        if row is None:
+            raise unknown_workflow(source, workflow_id)
+        try:
+            return answer(site, await listed(connection, row["pk"], limit=limit, cursor=cursor))
+        except BadCursor as error:
+            raise Problem("bad-cursor", str(error)) from None
+
+
+@needs("read")
+async def document(request: Request) -> Response:
+    """The newest whole document upstream gave of a workflow, byte for byte except for secrets."""
+    known(request, ())
+    site, (source, workflow_id) = site_of(request), named(request)
+    async with site.database.read() as connection:
+        row = await queries.workflow_row(connection, source, workflow_id)
+        if row is None:
+            raise unknown_workflow(source, workflow_id)
+        candidates = await trail.documents(connection, row["pk"])
+    found = next((one for one in candidates if _whole(site, source, workflow_id, one)), None)
+    if found is None:
+        raise Problem("no-document", "upstream has not been asked about this workflow yet, or has not shown it")
+    headers = {**HEADERS, "hookledger-evidence": found.evidence, "hookledger-asked-at": stamp(found.sent_at) or ""}
+    return Response(site.redactor.bytes(found.body), 200, headers, "application/json")
+
+
+def _whole(site: Site, source: str, workflow_id: str, one: Document) -> bool:
+    """Whether an answer is the workflow's document; the renewal of one file's URL is an answer too."""
+    if source not in site.config.sources:
+        return True  # its provider is not known any more
+    response = UpstreamResponse(one.http_status, {}, one.body, one.sent_at, one.recorded_at)
+    try:
+        PROVIDERS[site.config.sources[source].provider].read_status(workflow_id, response, site.config.account(source))
+    except ProviderError:
+        return False
+    return True
+
+
+@needs("read")
+async def sources(request: Request) -> Response:
+    """The configured sources: what is in each, what is open, whether it is paused."""
+    known(request, ())
+    site = site_of(request)
+    async with site.database.read() as connection:
+        counts = await queries.counts_by_status(connection)
+        attention = await queries.open_attention_counts(connection)
+        states = await queries.source_states(connection)
+    items = [
+        {
+            "name": name,
+            "provider": source.provider,
+            "trust": str(source.trust),
+            "workflows": counts.get(name) or queries.no_counts(),
+            "attention": attention.get(name, {}),
+            "paused": _paused(states.get(name)),
+        }
+        for name, source in sorted(site.config.sources.items())
+    ]
+    return answer(site, {"items": items, "next_cursor": None})
+
+
+def _paused(state: Row | None) -> JsonObject | None:
+    if state is None or state["paused_because"] is None:
+        return None
+    return {
+        "because": state["paused_because"],
+        "until": stamp(state["paused_until"]),
+        "probe_at": stamp(state["probe_at"]),
+    }
+
+
+@needs("read")
+async def blob(request: Request) -> Response:
+    """What is known of one output file."""
+    known(request, ())
+    site, (source, blob_id) = site_of(request), (request.path_params["source"], request.path_params["id"])
+    async with site.database.read() as connection:
+        found = await queries.blob_details(connection, source, blob_id, clock())
+    if found is None:
+        raise Problem("unknown-blob", f"no blob {blob_id[:256]!r} is known of source {source[:64]!r}")
+    return answer(site, found)

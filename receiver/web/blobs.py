@@ -1,0 +1,121 @@
+"""`/blobs/{source}/{id}`: a redirect to where the file can be had right now (R17)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver.config.sources import SourceConfig
+from receiver.config.urls import is_loopback
+from receiver.ledger import queries
+from receiver.ledger.query_parts import Row, lasting
+from receiver.web.answers import clock, site_of
+from receiver.web.auth import needs
+from receiver.web.problems import Problem
+from receiver.web.site import Site
+from receiver.web.waiting import NO_RECONCILER, POLL, pulse_of, wish
+
+_HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+# After a look has finished, this long for the renewal of the one URL that may follow it.
+_GRACE = 1.0
+
+
+def routes() -> list[Route]:
+    """Return the route of `/blobs`."""
+    return [Route("/blobs/{source}/{id}", redirect, methods=["GET", "HEAD"])]
+
+
+@needs("read")
+async def redirect(request: Request) -> Response:
+    """302 to a URL that works now, made fresh first when it has expired or is about to; 410 when the file is gone.
+
+    However many ask at once, upstream is asked once: there is one check per workflow.
+    """
+    site, source, blob_id = site_of(request), request.path_params["source"], request.path_params["id"]
+    row = await _find(site, source, blob_id)
+    if not lasting(row, clock()):
+        row = await _renewed(site, source, blob_id, row)
+    url = str(row["url"])
+    if not _may_serve(site, source, url):
+        raise Problem("blob-unavailable", "upstream gave an address for this file that this source may not send you to")
+    return Response(status_code=302, headers={**_HEADERS, "location": url})
+
+
+async def _find(site: Site, source: str, blob_id: str) -> Row:
+    row = None
+    if source in site.config.sources:
+        async with site.database.read() as connection:
+            row = await queries.blob(connection, source, blob_id, clock())
+    if row is None:
+        raise Problem("unknown-blob", f"no blob {blob_id[:256]!r} is known of source {source[:64]!r}")
+    if row["gone_at"] is not None:
+        raise Problem("blob-gone", "upstream no longer has this file")
+    return row
+
+
+async def _renewed(site: Site, source: str, blob_id: str, row: Row) -> Row:
+    """Have upstream asked, and return the blob once its URL works. Raises Problem when it does not come to that."""
+    loop = asyncio.get_running_loop()
+    began, workflow_id = loop.time(), row["workflow_id"]
+    wished = await wish(site, source, workflow_id, row["workflow"])
+    answered_at: float | None = None
+    while loop.time() - began < NO_RECONCILER and not site.stopping.is_set():
+        await asyncio.sleep(POLL)
+        row = await _find(site, source, blob_id)
+        if lasting(row, clock()):
+            return row
+        if (await pulse_of(site, source, workflow_id)).answered(wished):
+            answered_at = answered_at or loop.time()
+            if loop.time() - answered_at >= _GRACE:
+                break
+    raise await _why_not(site, source, workflow_id, wished)
+
+
+async def _why_not(site: Site, source: str, workflow_id: str, wished: datetime) -> Problem:
+    pulse = await pulse_of(site, source, workflow_id)
+    if pulse.answered(wished):
+        if pulse.vanished:
+            return Problem("blob-gone", "upstream no longer knows the workflow this file belongs to")
+        return Problem(
+            "blob-unavailable", "upstream was asked and shows no address for this file: not ready, or blocked"
+        )
+    if pulse.tried(wished):
+        return Problem("upstream-busy", "upstream was asked and has not answered yet", headers={"retry-after": "5"})
+    detail = "no reconciler has asked upstream within 10 s; run `hookledger serve`, or `hookledger reconcile --watch`"
+    return Problem("no-reconciler", detail, headers={"retry-after": "10"})
+
+
+def _may_serve(site: Site, source: str, url: str) -> bool:
+    """Whether people may be sent to a URL that upstream gave."""
+    # A redirect is ASCII, and what looks like two lines would be two headers.
+    if not url.isascii() or not url.isprintable() or "\\" in url or " " in url or site.redactor.text(url) != url:
+        return False
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        return False
+    return _host_allowed(parts, site.config.sources[source])
+
+
+def _host_allowed(parts: SplitResult, source: SourceConfig) -> bool:
+    """Whether the provider's files lie at this host: over https at the hosts it says, or where `base_url` points.
+
+    A `base_url` on this machine is a sandbox: there, any port of this machine, and http, will do.
+    """
+    host = parts.hostname or ""
+    base = urlsplit(source.base_url or "")
+    at_base = host == base.hostname or (is_loopback(host) and is_loopback(base.hostname or ""))
+    if parts.scheme == "http":
+        return at_base and base.scheme == "http"
+    if parts.scheme != "https":
+        return False
+    suffixes = source.habits.blob_hosts
+    return at_base or not suffixes or any(host == one or host.endswith(f".{one}") for one in suffixes)

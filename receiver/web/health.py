@@ -1,0 +1,104 @@
+"""`/healthz`, `/readyz` and `/metrics`: for whoever runs this."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, ProcessCollector, generate_latest
+from sqlalchemy.exc import DBAPIError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver import __version__
+from receiver.ledger import migrate, queries
+from receiver.ledger.database import LedgerError
+from receiver.web.answers import answer, clock, site_of
+from receiver.web.auth import needs
+from receiver.web.liveness import SILENT_AFTER
+from receiver.web.site import Site
+
+_SITE_LOOP = "intake"
+
+
+def routes() -> list[Route]:
+    """Return the routes of health."""
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+    ]
+
+
+async def healthz(request: Request) -> Response:
+    """Alive: 200; 503 with their names when a loop has gone silent, so that whoever watches starts us anew."""
+    site = site_of(request)
+    silent = site.beats.silent(clock())
+    quiet = site.intake.silent_for(time.monotonic())
+    if quiet > SILENT_AFTER.total_seconds():
+        silent[_SITE_LOOP] = quiet
+    told = {name: None if math.isinf(seconds) else round(seconds, 1) for name, seconds in sorted(silent.items())}
+    status = "silent" if silent else "alive"
+    return answer(site, {"status": status, "version": __version__, "silent": told}, 503 if silent else 200)
+
+
+async def readyz(request: Request) -> Response:
+    """Ready for traffic: the database answers and its schema is of this version; 503 with the reason otherwise."""
+    site = site_of(request)
+    problem: str | None = None
+    try:
+        await migrate.ensure_current(site.database)
+    except LedgerError as error:
+        problem = str(error)
+    except DBAPIError:
+        problem = "the database does not answer as it should"
+    return answer(site, {"status": "not ready" if problem else "ready", "problem": problem}, 503 if problem else 200)
+
+
+async def metrics(request: Request) -> Response:
+    """The ledger's state and this process's counters for Prometheus; needs a token unless `server.metrics_public`."""
+    site = site_of(request)
+    return await (_public if site.config.server.metrics_public else _guarded)(request)
+
+
+async def _public(request: Request) -> Response:
+    site = site_of(request)
+    body = generate_latest(await _registry(site))
+    return Response(site.redactor.bytes(body), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+_guarded = needs("read")(_public)
+
+
+async def _registry(site: Site) -> CollectorRegistry:
+    """Return what there is to measure, as of now: made anew for each scrape, so that workers share nothing."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    async with site.database.read() as connection:
+        counts = await queries.counts_by_status(connection)
+        attention = await queries.open_attention_counts(connection)
+        due = await queries.due_checks(connection, clock())
+    by_status = Gauge("hookledger_workflows", "Workflows by status", ("source", "status"), registry=registry)
+    for source, statuses in counts.items():
+        for status, count in statuses.items():
+            by_status.labels(source, status).set(count)
+    opened = Gauge("hookledger_attention_open", "Reasons for a person to look", ("source", "kind"), registry=registry)
+    for source, kinds in attention.items():
+        for kind, count in kinds.items():
+            opened.labels(source, kind).set(count)
+    waiting = Gauge(
+        "hookledger_checks_due", "Workflows that are due to be looked at", ("source", "lane"), registry=registry
+    )
+    for (source, lane), count in due.items():
+        waiting.labels(source, lane).set(count)
+    counters = site.intake.counters
+    for name, text, value in (
+        ("queued", "Deliveries that wait for their commit", counters.queued),
+        ("batches", "Transactions of deliveries committed by this process", counters.batches),
+        ("committed", "Deliveries committed by this process", counters.committed),
+        ("failed", "Deliveries this process answered 503", counters.failed),
+        ("commit_seconds", "How long the last commit took", counters.last_commit),
+    ):
+        Gauge(f"hookledger_intake_{name}", text, registry=registry).set(value)
+    return registry

@@ -1,0 +1,151 @@
+"""What a request asks for: its query, its path and its JSON body, each checked, with a clear problem when wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from receiver.ledger.listing import MOST, USUAL, BadFilter, JobFilter, WorkflowFilter
+from receiver.providers.base import Unreadable
+from receiver.providers.ids import is_id
+from receiver.providers.instants import instant
+from receiver.providers.jsonbody import parse_object
+from receiver.web.answers import site_of
+from receiver.web.problems import Problem
+from receiver.web.waiting import unknown_workflow
+
+LONGEST_WAIT = 60.0  # seconds; proxies give up on answers that take longer
+
+_WORKFLOWS = frozenset(
+    {"source", "status", "open", "stale", "attention", "step_type", "since", "until", "q", "limit", "cursor"}
+)
+_JOBS = frozenset({"source", "id", "status", "workflow", "since", "limit", "cursor"})
+
+
+def named(request: Request) -> tuple[str, str]:
+    """Return the (source, id) in a path. What can be no id is as unknown as any other."""
+    source, workflow_id = request.path_params["source"], request.path_params["id"]
+    if not is_id(source) or not is_id(workflow_id):
+        raise unknown_workflow(source, workflow_id)
+    return source, workflow_id
+
+
+def workflow_filter(request: Request) -> WorkflowFilter:
+    """Return the filter in a query. Raises Problem `bad-filter`."""
+    known(request, _WORKFLOWS, prefix="context.")
+    query = request.query_params
+    context = {key.removeprefix("context."): value for key, value in query.items() if key.startswith("context.")}
+    attention = query.get("attention")
+    try:
+        return WorkflowFilter(
+            source=query.get("source"),
+            statuses=tuple(query.getlist("status")),
+            open=_flag(request, "open"),
+            stale=_flag(request, "stale"),
+            attention="any" if attention in ("true", "1") else attention,
+            step_type=query.get("step_type"),
+            context=context,
+            since=_instant(request, "since"),
+            until=_instant(request, "until"),
+            q=query.get("q"),
+            limit=limit_of(request),
+            cursor=query.get("cursor"),
+        )
+    except BadFilter as error:
+        raise Problem("bad-filter", str(error)) from None
+
+
+def job_filter(request: Request) -> JobFilter:
+    """Return the filter in a query about jobs. Raises Problem `bad-filter`."""
+    known(request, _JOBS)
+    query = request.query_params
+    try:
+        return JobFilter(
+            source=query.get("source"),
+            id=query.get("id"),
+            statuses=tuple(query.getlist("status")),
+            workflow=query.get("workflow"),
+            since=_instant(request, "since"),
+            limit=limit_of(request),
+            cursor=query.get("cursor"),
+        )
+    except BadFilter as error:
+        raise Problem("bad-filter", str(error)) from None
+
+
+def known(request: Request, names: Collection[str], prefix: str | None = None) -> None:
+    """Raise Problem `bad-filter` for a parameter nobody knows: a misspelt filter must not mean "everything"."""
+    for name, _ in request.query_params.multi_items():
+        if name not in names and not (prefix and name.startswith(prefix)):
+            also = f", {prefix}<key>" if prefix else ""
+            listed = ", ".join(sorted(names)) + also if names else "none"
+            raise Problem("bad-filter", f"there is no parameter {name[:40]!r} here; there are: {listed}")
+
+
+def limit_of(request: Request) -> int:
+    """Return how many items are asked for. Raises Problem `bad-filter`."""
+    text = request.query_params.get("limit")
+    if text is None:
+        return USUAL
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST):
+        raise Problem("bad-filter", f"limit must be a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def wait_of(request: Request) -> float | None:
+    """Return how many seconds to wait, None when not asked to. Raises Problem `bad-filter`."""
+    text = request.query_params.get("wait")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise Problem("bad-filter", f"wait must be seconds from 0 to {LONGEST_WAIT:g}")
+    return seconds
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request's body, under the server's caps of size and time. Raises Problem."""
+    server = site_of(request).config.server
+    body = bytearray()
+    try:
+        async with asyncio.timeout(server.body_timeout.total_seconds()):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > server.max_body:
+                    raise Problem("too-large", f"the body is larger than {server.max_body} bytes")
+        return parse_object(bytes(body))
+    except TimeoutError:
+        raise Problem("timeout", "the body did not arrive in time") from None
+    except ClientDisconnect:
+        raise Problem("bad-request", "the body did not arrive whole") from None
+    except Unreadable as error:
+        raise Problem("bad-request", str(error)) from None
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if text.lower() in ("true", "1", "yes", ""):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise Problem("bad-filter", f"{name} must be true or false")
+
+
+def _instant(request: Request, name: str) -> datetime | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    # In a query, `+` means a space: "+02:00" arrives as " 02:00".
+    found = instant(text.replace(" ", "+") if text[10:11] != " " else text)
+    if found is None:
+        raise Problem("bad-filter", f'{name} must be an instant such as "2026-01-21T22:21:26Z"')
+    return found
