@@ -12,7 +12,7 @@ from receiver import __version__
 # Where each command lives. Imported when called, so that `hookledger show` does not pay for a web server.
 COMMANDS = {
     "db": "receiver.commands.db:db",
-    "demo": "reconciler.demo:demo",
+    "demo": "reconciler.demo.command:demo",
     "list": "receiver.commands.ask:list_workflows",
     "reconcile": "reconciler.cli:reconcile",
     "refetch": "reconciler.cli:refetch",
