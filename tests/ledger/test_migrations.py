@@ -175,6 +175,8 @@ from receiver.ledger.database import Database
 
 async def main(url):
     database = await Database.open(url)
+    print("ready", flush=True)
+    sys.stdin.readline()
     await migrate.upgrade(database)
     await database.close()
 
@@ -185,11 +187,22 @@ asyncio.run(main(sys.argv[1]))
 async def test_processes_that_upgrade_at_once_do_not_break_it(empty_database_url: str) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", UPGRADE, empty_database_url, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            sys.executable,
+            *("-c", UPGRADE, empty_database_url),
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         for _ in range(4)
     ]
-    assert [await process.wait() for process in processes] == [0, 0, 0, 0]
+    for process in processes:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+    await asyncio.gather(*(process.communicate() for process in processes))
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
     database = await Database.open(empty_database_url)
     assert await migrate.check(database) == []
     await database.close()
