@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 MARK = "[secret]"
+# Our own API tokens are kept as hashes only: their value is not known, but their shape is.
+_API_TOKEN = (b"hl_", r"hl_[A-Za-z0-9_-]{43}")
 SHORTEST = 8  # characters; shorter values are ignored, because replacing them would eat ordinary text
 
 _SHORT_ESCAPES = {'"': '"', "/": "/", "\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
@@ -39,6 +41,7 @@ class Redactor:
         forms += [form for secret in known for form in _base64_forms(secret)]
         forms.sort(key=lambda form: (-len(form[0]), form[0]))
         self._needles = [(None if _unusual(plain) else plain.encode(), pattern) for plain, pattern in forms]
+        self._needles.append(_API_TOKEN)
         # A secret of digits alone comes back from JSON as a number.
         self._numbers = any(secret.isdigit() for secret in known)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -17,15 +17,15 @@ from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
-from receiver.web import hooks, problems
+from receiver.web import api, blobs, health, hooks, problems
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
 
 # A loop that works in the background until the event is set: the built-in reconciler.
-Daemon = Callable[[Config, Database, Redactor, asyncio.Event], Awaitable[None]]
+Daemon = Callable[[Config, Database, Redactor, asyncio.Event], Coroutine[Any, Any, None]]
 
+RECONCILER = "reconciler"  # its name among the loops whose signs of life are heard
 PULSE = 2.0  # seconds between signs of life
-STUCK_AFTER = 45.0  # seconds for one commit; the database's own time limits are shorter
 SAY_GOODBYE = 15.0  # seconds the reconciler has for ending by itself
 
 
@@ -45,7 +45,12 @@ def build_app(
     site = Site(config, database, intake or Intake(database), redactor)
     rejections = Rejections(database)
     app = Starlette(
-        routes=hooks.routes(hooks.Hooks(site, rejections, providers)),
+        routes=[
+            *hooks.routes(hooks.Hooks(site, rejections, providers)),
+            *api.routes(),
+            *blobs.routes(),
+            *health.routes(),
+        ],
         exception_handlers=problems.exception_handlers(),
         lifespan=_lifespan(site, rejections, daemon),
     )
@@ -63,9 +68,7 @@ def _lifespan(
         rejections.start()
         background = None
         if daemon is not None:
-            work = daemon(site.config, site.database, site.redactor, site.stopping)
-            background = asyncio.create_task(_watched(work, site), name="reconciler")
-        pulse = asyncio.create_task(_pulse(site, background), name="pulse")
+            background = asyncio.create_task(_watched(daemon, site), name="reconciler")
         try:
             yield
         finally:
@@ -74,32 +77,29 @@ def _lifespan(
             await rejections.stop()
             if background is not None:
                 await _end(background)
-            pulse.cancel()
-            await asyncio.wait({pulse})
 
     return lifespan
 
 
-async def _watched(work: Awaitable[None], site: Site) -> None:
-    """Run the reconciler; nobody else would notice its end."""
+async def _watched(daemon: Daemon, site: Site) -> None:
+    """Run the reconciler, and give signs of its life. Once it has died they end, and `/healthz` tells."""
+    work = asyncio.ensure_future(daemon(site.config, site.database, site.redactor, site.stopping))
     try:
-        await work
+        while not work.done():
+            site.beats.beat(RECONCILER, datetime.now(UTC), within=timedelta(seconds=5 * PULSE))
+            await asyncio.wait({work}, timeout=PULSE)
+        work.result()
+    except asyncio.CancelledError:
+        work.cancel()
+        await asyncio.wait({work})
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it was, deliveries are still taken
         log_event("reconciler died", level="error", error=error)
     else:
-        if not site.stopping.is_set():
+        if site.stopping.is_set():
+            site.beats.ended(RECONCILER)
+        else:
             log_event("reconciler ended", level="error", problem="it stopped although nobody had asked it to")
-
-
-async def _pulse(site: Site, background: asyncio.Task[None] | None) -> None:
-    """Give a sign of life for each loop that lives. One that is dead or stuck falls silent, and `/healthz` tells."""
-    while True:
-        now, within = datetime.now(UTC), timedelta(seconds=5 * PULSE)
-        if site.intake.silent_for(time.monotonic()) < STUCK_AFTER:
-            site.beats.beat("intake", now, within=within)
-        if background is not None and not background.done():
-            site.beats.beat("reconciler", now, within=within)
-        await asyncio.sleep(PULSE)
 
 
 async def _end(background: asyncio.Task[None]) -> None:

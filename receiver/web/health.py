@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
-
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
@@ -16,10 +13,7 @@ from receiver.ledger import migrate, queries
 from receiver.ledger.database import LedgerError
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.auth import needs
-from receiver.web.liveness import SILENT_AFTER
 from receiver.web.site import Site
-
-_SITE_LOOP = "intake"
 
 
 def routes() -> list[Route]:
@@ -35,10 +29,7 @@ async def healthz(request: Request) -> Response:
     """Alive: 200; 503 with their names when a loop has gone silent, so that whoever watches starts us anew."""
     site = site_of(request)
     silent = site.beats.silent(clock())
-    quiet = site.intake.silent_for(time.monotonic())
-    if quiet > SILENT_AFTER.total_seconds():
-        silent[_SITE_LOOP] = quiet
-    told = {name: None if math.isinf(seconds) else round(seconds, 1) for name, seconds in sorted(silent.items())}
+    told = {name: round(seconds, 1) for name, seconds in silent.items()}
     status = "silent" if silent else "alive"
     return answer(site, {"status": status, "version": __version__, "silent": told}, 503 if silent else 200)
 
