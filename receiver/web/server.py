@@ -55,8 +55,10 @@ def address_of(sock: socket.socket) -> str:
 class Server(uvicorn.Server):
     """uvicorn's server, that leaves with 0 when it is told to end, and says so to whoever waits for long."""
 
-    def __init__(self, app: Starlette, *, trusted_proxies: Sequence[str] = (), signals: bool = True) -> None:
-        """Prepare. With `signals`, SIGTERM and SIGINT end it; else `stop` does."""
+    def __init__(
+        self, app: Starlette, *, trusted_proxies: Sequence[str] = (), signals: Sequence[signal.Signals] = ()
+    ) -> None:
+        """Prepare. Any of `signals` ends it, and so does `stop`."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -80,24 +82,24 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT. uvicorn's own would raise them again at the end, and so end with an error."""
-        if not self._signals:
-            yield
-            return
+        """Take the signals. uvicorn's own way would raise them again at the end, and so end with an error."""
         loop = asyncio.get_running_loop()
-        taken = (signal.SIGTERM, signal.SIGINT)
-        for number in taken:
-            loop.add_signal_handler(number, self.stop)
+        for number in self._signals:
+            loop.add_signal_handler(number, self._signalled, number)
         try:
             yield
         finally:
-            for number in taken:
+            for number in self._signals:
                 loop.remove_signal_handler(number)
 
-    def stop(self) -> None:
-        """End: take nothing new, answer what is in flight, leave. A second time: leave at once."""
-        if self.should_exit:
+    def _signalled(self, number: signal.Signals) -> None:
+        # An impatient person presses Ctrl-C twice; a supervisor may well send SIGTERM twice and mean it once.
+        if self.should_exit and number == signal.SIGINT:
             self.force_exit = True
+        self.stop()
+
+    def stop(self) -> None:
+        """End: take nothing new, answer what is in flight, leave."""
         self.should_exit = True
         self._site.stopping.set()
 
@@ -122,7 +124,7 @@ def settle_memory() -> None:
 @asynccontextmanager
 async def running(app: Starlette, sock: socket.socket) -> AsyncIterator[Server]:
     """Serve on `sock` while inside, in this event loop and without its signals; then end as on SIGTERM."""
-    server = Server(app, signals=False)
+    server = Server(app)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         while not server.started:
