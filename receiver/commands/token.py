@@ -1,0 +1,96 @@
+"""`hookledger token`: make, list and revoke API tokens."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import click
+import orjson
+
+from receiver.commands.opening import DONE, SOME_FAILED, configured, ledger, print_json, run
+from receiver.commands.tables import print_table
+from receiver.config import Config
+from receiver.ledger import tokens
+from receiver.ledger.query_parts import stamp
+from receiver.ledger.tables import SCOPES
+from receiver.redaction import Redactor
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def token() -> None:
+    """API tokens: read sees, write also tracks and refetches, admin also gets raw bodies."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--scope", type=click.Choice(SCOPES), required=True, help="What the token may do.")
+@_JSON
+@click.pass_context
+def create(ctx: click.Context, name: str, scope: str, as_json: bool) -> None:
+    """Make a token and show it: this once, it is kept as a hash only."""
+    run(_create(configured(ctx), name, scope, as_json=as_json))
+
+
+async def _create(config: Config, name: str, scope: str, *, as_json: bool) -> int:
+    async with ledger(config) as database, database.write() as connection:
+        made = await tokens.create(connection, name, scope, datetime.now(UTC))
+    # The one output that is a secret on purpose, so no redactor.
+    if as_json:
+        told = {"name": name, "scope": scope, "token": made}
+        sys.stdout.write(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    else:
+        click.echo(made)
+        click.echo(f"token {name} with scope {scope}: keep it now, it is not shown again", err=True)
+    return DONE
+
+
+@token.command("list")
+@_JSON
+@click.pass_context
+def list_tokens(ctx: click.Context, as_json: bool) -> None:
+    """List the tokens there are, by name; never the tokens themselves."""
+    run(_list(configured(ctx), as_json=as_json))
+
+
+async def _list(config: Config, *, as_json: bool) -> int:
+    async with ledger(config) as database, database.read() as connection:
+        found = await tokens.listing(connection)
+    items = [
+        {
+            "name": one.name,
+            "scope": one.scope,
+            "created_at": stamp(one.created_at),
+            "last_used_at": stamp(one.last_used_at),
+            "revoked_at": stamp(one.revoked_at),
+        }
+        for one in found
+    ]
+    redactor = Redactor(config.secret_values())
+    if as_json:
+        print_json({"items": items, "next_cursor": None}, redactor)
+    elif items:
+        print_table(["name", "scope", "created_at", "last_used_at", "revoked_at"], items, redactor)
+    else:
+        click.echo("no tokens yet; make one with: hookledger token create NAME --scope read")
+    return DONE
+
+
+@token.command()
+@click.argument("name")
+@click.pass_context
+def revoke(ctx: click.Context, name: str) -> None:
+    """Make a token worthless, at once and for good."""
+    run(_revoke(configured(ctx), name))
+
+
+async def _revoke(config: Config, name: str) -> int:
+    async with ledger(config) as database, database.write() as connection:
+        done = await tokens.revoke(connection, name, datetime.now(UTC))
+    if not done:
+        click.echo(f"hookledger: no valid token is named {name}", err=True)
+        return SOME_FAILED
+    click.echo(f"revoked {name}")
+    return DONE
