@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Float, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Boolean, CursorResult, Float, Integer, LargeBinary, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger.columns import Instant, Json, Labels, instant_to_text, json_to_text
@@ -37,9 +37,9 @@ def _pg_type(table: Table, column: str) -> str:
 def _encoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
     kind = table.c[column].type
     if isinstance(kind, (Json, Labels)):
-        return lambda value: None if value is None else value if isinstance(value, str) else json_to_text(value)
+        return lambda value: value if isinstance(value, str) else json_to_text(value)
     if isinstance(kind, Instant) and dialect == "sqlite":
-        return lambda value: None if value is None else instant_to_text(value)
+        return instant_to_text
     return None
 
 
@@ -48,9 +48,9 @@ def _decoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | 
     if isinstance(kind, (Json, Labels)):
         return lambda value: orjson.loads(value) if isinstance(value, str) else value
     if dialect == "sqlite" and isinstance(kind, Instant):
-        return lambda value: None if value is None else datetime.fromisoformat(value)
+        return datetime.fromisoformat
     if dialect == "sqlite" and isinstance(kind, Boolean):
-        return lambda value: None if value is None else bool(value)
+        return bool
     return None
 
 
@@ -78,12 +78,24 @@ def insert_sql(
     return sql + (f" RETURNING {returning}" if returning else "")
 
 
-def _encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-    encoders = [_encoder(table, name, dialect) for name in columns]
+@cache
+def _encoders(table: Table, columns: tuple[str, ...], dialect: str) -> tuple[Callable[[Any], Any] | None, ...]:
+    return tuple(_encoder(table, name, dialect) for name in columns)
+
+
+def _encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Row]:
+    """Return the values column by column, as the driver takes them: most columns need no work at all."""
     return [
-        tuple(value if encode is None else encode(value) for encode, value in zip(encoders, row, strict=True))
-        for row in rows
+        column if encode is None else [None if value is None else encode(value) for value in column]
+        for encode, column in zip(_encoders(table, columns, dialect), zip(*rows, strict=True), strict=True)
     ]
+
+
+async def _execute(connection: AsyncConnection, sql: str, columns: list[Row]) -> CursorResult[Any]:
+    """Send one statement with many rows of values, given as columns."""
+    if connection.dialect.name == "postgresql":
+        return await connection.exec_driver_sql(sql, tuple(list(column) for column in columns))
+    return await connection.exec_driver_sql(sql, list(zip(*columns, strict=True)))
 
 
 async def insert(
@@ -100,11 +112,7 @@ async def insert(
         return
     dialect = connection.dialect.name
     sql = insert_sql(table, columns, dialect, keys, update, "")
-    encoded = _encode(table, columns, dialect, rows)
-    if dialect == "postgresql":
-        await connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*encoded, strict=True)))
-    else:
-        await connection.exec_driver_sql(sql, encoded)
+    await _execute(connection, sql, _encode(table, columns, dialect, rows))
 
 
 @cache
@@ -149,11 +157,7 @@ async def update(
         return
     dialect = connection.dialect.name
     sql = _update_sql(table, key, columns, dialect, special)
-    encoded = _encode(table, (*columns, *key), dialect, rows)
-    if dialect == "postgresql":
-        await connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*encoded, strict=True)))
-    else:
-        await connection.exec_driver_sql(sql, encoded)
+    await _execute(connection, sql, _encode(table, (*columns, *key), dialect, rows))
 
 
 async def insert_new(
@@ -165,9 +169,7 @@ async def insert_new(
     dialect = connection.dialect.name
     if dialect == "postgresql":
         sql = insert_sql(table, columns, dialect, key, (), _quoted(key))
-        arrays = tuple(list(column) for column in zip(*_encode(table, columns, dialect, rows), strict=True))
-        result = await connection.exec_driver_sql(sql, arrays)
-        return {tuple(row) for row in result}
+        return {tuple(row) for row in await _execute(connection, sql, _encode(table, columns, dialect, rows))}
     # The write lock on the whole file is held: what is not there now stays away until this transaction ends.
     places = [columns.index(name) for name in key]
     wanted = [tuple(row[place] for place in places) for row in rows]
@@ -221,15 +223,22 @@ async def by_keys(
     return decode(table, dialect, rows, raw)
 
 
+@cache
+def _decoders(table: Table, dialect: str, raw: frozenset[str]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    found = ((column.name, _decoder(table, column.name, dialect)) for column in table.columns)
+    return tuple((name, decoder) for name, decoder in found if decoder is not None and name not in raw)
+
+
 def decode(table: Table, dialect: str, rows: Iterable[Row], raw: frozenset[str] = frozenset()) -> list[Mapping]:
     """Turn raw rows that hold all of a table's columns, in order, into dictionaries of Python values."""
     names = [column.name for column in table.columns]
-    decoders = [(name, _decoder(table, name, dialect)) for name in names]
-    special = [(name, decoder) for name, decoder in decoders if decoder is not None and name not in raw]
+    special = _decoders(table, dialect, raw)
     out = []
     for row in rows:
         one = dict(zip(names, row, strict=True))
         for name, decoder in special:
-            one[name] = decoder(one[name])
+            value = one[name]
+            if value is not None:
+                one[name] = decoder(value)
         out.append(one)
     return out

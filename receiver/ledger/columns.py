@@ -14,7 +14,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 def instant_to_text(value: datetime) -> str:
     """Return an aware instant as fixed-width UTC text, so that SQLite compares it as text in the order of time."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds")
 
 
 def json_to_text(value: Any) -> str:
