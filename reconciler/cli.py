@@ -1,0 +1,151 @@
+"""`hookledger reconcile` and `hookledger refetch`: the reconciler's commands.
+
+They are commands like any other, so they open configuration and ledger, and end, as all commands do:
+`receiver.commands.opening` is imported here, and by nothing else of the reconciler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import click
+
+from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.config import Config, ConfigError
+from receiver.logs import setup_logging
+from receiver.providers.ids import is_id
+from receiver.redaction import Redactor
+from reconciler.loop import run_daemon, run_pass
+from reconciler.ondemand import look_now
+from reconciler.passes import PassReport
+
+
+@click.command()
+@click.option("--open", "open_only", is_flag=True, help="Look at every workflow that is not settled now, due or not.")
+@click.option("--watch", is_flag=True, help="Go on until told to stop, as a daemon.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="Only this source; may be given again.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take at most so many checks.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def reconcile(
+    ctx: click.Context,
+    open_only: bool,
+    watch: bool,
+    sources: tuple[str, ...],
+    limit: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Ask upstream about what is due: one pass and out, for cron, or --watch for a daemon."""
+    if watch and (open_only or limit is not None or dry_run or as_json):
+        fail("--watch goes on until it is stopped: leave out --open, --limit, --dry-run and --json")
+    config = configured(ctx)
+    if not config.sources:
+        fail(config.advice())
+    try:
+        for name in sources:
+            config.source(name)
+    except ConfigError as error:
+        fail(str(error))
+    redactor = Redactor(config.secret_values())
+    setup_logging(redactor)
+    names = sources or None
+    if watch:
+        run(_watch(config, redactor, names))
+    run(_pass(config, redactor, names, limit, open_only, dry_run, as_json))
+
+
+async def _watch(config: Config, redactor: Redactor, sources: tuple[str, ...] | None) -> int:
+    async with ledger(config) as database:
+        with _stopping() as stop:
+            await run_daemon(config, database, redactor, stop, sources=sources)
+    return DONE
+
+
+async def _pass(
+    config: Config,
+    redactor: Redactor,
+    sources: tuple[str, ...] | None,
+    limit: int | None,
+    open_only: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    async with ledger(config, upgrade_sqlite=not dry_run) as database:
+        with _stopping() as stop:
+            report = await run_pass(
+                config,
+                database,
+                redactor,
+                kind="open" if open_only else "cron",
+                sources=sources,
+                limit=limit,
+                open_only=open_only,
+                dry_run=dry_run,
+                stop=stop,
+            )
+    if as_json:
+        print_json(report.as_json(), redactor)
+    else:
+        _tell(report, dry_run)
+    return SOME_FAILED if report.failed or report.outcome == "stopped" else DONE
+
+
+def _tell(report: PassReport, dry_run: bool) -> None:
+    if dry_run:
+        for one in report.planned:
+            click.echo(f"{one['do']} {one['source']} {one['id']}: {one['why']}")
+        click.echo(f"{len(report.planned)} to do; nothing was changed")
+        return
+    counts = report.counts
+    relinks = f", {counts['relinks']} of them for one blob" if counts["relinks"] else ""
+    click.echo(
+        f"{counts['looks']} looks{relinks}: {counts['shown']} answered, {counts['gone']} unknown upstream, "
+        f"{report.failed} failed ({report.outcome})"
+    )
+
+
+@click.command()
+@click.argument("source")
+@click.argument("workflow_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def refetch(ctx: click.Context, source: str, workflow_id: str, as_json: bool) -> None:
+    """Ask upstream about one workflow now."""
+    if not is_id(workflow_id):
+        fail("ID must be 1 to 256 printable characters without '/', and neither '.' nor '..'")
+    config = configured(ctx)
+    redactor = Redactor(config.secret_values())
+    setup_logging(redactor, "warning")
+    run(_refetch(config, redactor, source, workflow_id, as_json))
+
+
+async def _refetch(config: Config, redactor: Redactor, source: str, workflow_id: str, as_json: bool) -> int:
+    config.source(source)
+    async with ledger(config) as database:
+        report = await look_now(config, database, redactor, source, workflow_id)
+    if as_json:
+        print_json(asdict(report), redactor)
+    else:
+        said = report.message or f"upstream answered: {report.status}"
+        click.echo(redactor.text(f"{source} {workflow_id}: {said}"), err=report.failed)
+    return SOME_FAILED if report.failed else DONE
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set while inside."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

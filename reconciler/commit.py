@@ -1,0 +1,98 @@
+"""Answers that arrive close together are applied in one transaction, without waiting for more to come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from receiver.ledger.apply import apply
+from receiver.ledger.database import Database, DatabaseUnavailable, LedgerError, now
+from receiver.ledger.engines import DRIVER_ERRORS
+from receiver.ledger.entries import Entry, Result
+from receiver.logs import log_event
+
+# What a database in trouble raises.
+TROUBLE = (LedgerError, SQLAlchemyError, *DRIVER_ERRORS)
+
+_MOST = 200  # entries in one transaction
+_PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)  # between tries while the database is away; the lease is what really limits them
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: Entry
+    done: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Committer:
+    """One writer for all looks of this process: it takes whatever has queued up while it was busy."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: list[_Waiting] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def commit(self, entry: Entry) -> Result:
+        """Apply one entry and return what became of it, once that is committed.
+
+        Raises one of TROUBLE when it is not: then the look's lease runs out, and it is made again.
+        A caller that is cancelled does not take its entry back.
+        """
+        waiting = _Waiting(entry)
+        self._queue.append(waiting)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+        return await asyncio.shield(waiting.done)
+
+    async def close(self) -> None:
+        """Return once everything queued is committed or has failed."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _drain(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
+            try:
+                results = await self._apply([one.entry for one in batch])
+            except SQLAlchemyError as error:
+                # One of them cannot be written, or two processes were in each other's way. Each for itself, then.
+                await self._one_by_one(batch, error)
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
+                _fail(batch, error)
+            else:
+                for one, result in zip(batch, results, strict=True):
+                    if not one.done.done():
+                        one.done.set_result(result)
+
+    async def _one_by_one(self, batch: Sequence[_Waiting], why: Exception) -> None:
+        if len(batch) > 1:
+            log_event("looks-apart", level="warning", error=why, count=len(batch))
+        for one in batch:
+            try:
+                (result,) = await self._apply([one.entry])
+            except Exception as error:  # noqa: BLE001 - as above
+                _fail([one], error)
+            else:
+                if not one.done.done():
+                    one.done.set_result(result)
+
+    async def _apply(self, entries: Sequence[Entry]) -> list[Result]:
+        for pause in (*_PAUSES, None):
+            try:
+                async with self._database.write() as connection:
+                    return await apply(connection, entries, await now(connection))
+            except DatabaseUnavailable:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+
+def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
+    for one in batch:
+        if not one.done.done():
+            one.done.set_exception(error)
+            one.done.exception()  # seen here: whoever asked may have left

@@ -1,0 +1,118 @@
+"""What all reconcilers must know of a source: its key is refused, its clock is off (R11, R18)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger import attention
+from receiver.ledger.attention import Concern
+from receiver.ledger.operations import source_state
+
+PROBE_EVERY = timedelta(seconds=30)
+CREDENTIALS = "credentials"
+# The `Date` header knows whole seconds; a smaller change than this is noise and not worth a write.
+_WORTH_WRITING = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What the database says of one source. `probe_at` is when a paused source may be asked once."""
+
+    paused: bool = False
+    probe_at: datetime | None = None
+    clock_offset: float | None = None
+
+    def may_probe(self, now: datetime) -> bool:
+        """Whether the next due check of a paused source may go out, to see whether the key is taken again."""
+        return self.probe_at is None or self.probe_at <= now
+
+
+async def facts_of(connection: AsyncConnection, sources: Iterable[str]) -> Mapping[str, SourceFacts]:
+    """Return what is known of sources; those nothing is known of are absent."""
+    query = select(source_state).where(source_state.c.source.in_(sorted(sources)))
+    return {
+        row.source: SourceFacts(row.paused_because is not None, row.probe_at, row.clock_offset)
+        for row in await connection.execute(query)
+    }
+
+
+async def reserve_probe(connection: AsyncConnection, source: str, now: datetime) -> bool:
+    """Take the one probe of this half minute for ourselves; False when another process was quicker."""
+    statement = (
+        update(source_state)
+        .where(
+            source_state.c.source == source,
+            source_state.c.paused_because.is_not(None),
+            or_(source_state.c.probe_at.is_(None), source_state.c.probe_at <= now),
+        )
+        .values(probe_at=now + PROBE_EVERY, paused_until=now + PROBE_EVERY)
+        .returning(source_state.c.source)
+    )
+    return (await connection.execute(statement)).first() is not None
+
+
+async def release_probe(connection: AsyncConnection, source: str, now: datetime) -> None:
+    """Give the probe back: there was nothing due to send it with."""
+    await connection.execute(
+        update(source_state)
+        .where(source_state.c.source == source, source_state.c.paused_because.is_not(None))
+        .values(probe_at=now, paused_until=now)
+    )
+
+
+async def pause(connection: AsyncConnection, source: str, note: str, now: datetime) -> None:
+    """Stop asking a source whose key upstream refuses, and tell a person once."""
+    values = {"paused_because": CREDENTIALS, "paused_until": now + PROBE_EVERY, "probe_at": now + PROBE_EVERY}
+    await _put(connection, source, values)
+    concern = Concern("source", source, "", CREDENTIALS, note=note)
+    await attention.raise_concerns(connection, [concern], now)
+
+
+async def resume(connection: AsyncConnection, source: str, now: datetime) -> None:
+    """Ask a source again: a probe got through."""
+    await _put(connection, source, {"paused_because": None, "paused_until": None, "probe_at": None})
+    await attention.close(connection, "source", source, "", [CREDENTIALS], now)
+
+
+async def note_clock(connection: AsyncConnection, source: str, offset: float) -> None:
+    """Keep by how many seconds upstream's clock is ahead of ours."""
+    await _put(connection, source, {"clock_offset": offset})
+
+
+async def _put(connection: AsyncConnection, source: str, values: Mapping[str, object]) -> None:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(source_state).values(source=source, hint_count=0, **values)
+    statement = statement.on_conflict_do_update(index_elements=["source"], set_=dict(values))
+    await connection.execute(statement)
+
+
+class ClockOffset:
+    """How far upstream's clock is ahead of ours, told by the `Date` headers of its answers.
+
+    A header is cut to whole seconds, so the truth lies up to a second above it: the middle of that is taken, and then
+    the middle of the last few readings.
+    """
+
+    def __init__(self) -> None:
+        self._readings: list[float] = []
+
+    def read(self, sent_at: datetime, received_at: datetime, date: datetime | None) -> None:
+        """Take in one answer."""
+        if date is not None:
+            middle = sent_at + (received_at - sent_at) / 2
+            self._readings = [*self._readings[-8:], (date - middle).total_seconds() + 0.5]
+
+    def worth_writing(self, known: float | None) -> float | None:
+        """Return the offset when it differs from what is known enough to be written down, else None."""
+        if len(self._readings) < 3 and known is not None:
+            return None
+        if not self._readings:
+            return None
+        offset = round(sorted(self._readings)[len(self._readings) // 2], 3)
+        return offset if known is None or abs(offset - known) > _WORTH_WRITING else None
