@@ -15,6 +15,10 @@ from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.ledger.records import EvidenceKind, TransitionKind
 from receiver.ledger.tables import evidence, transitions
 
+_EVIDENCE = (
+    "id", "seq", "kind", "trust", "outcome", "problem", "identity", "http_status", "body_sha256", "same_as", "decision",
+    "code_version",
+)  # fmt: skip
 # Answers that carry a whole document; of these, this many of the newest are tried.
 _WHOLE = (200, 202)
 _CANDIDATES = 10
@@ -56,13 +60,9 @@ async def list_evidence(
     `size` is the body's, in bytes, wherever it is kept.
     """
     e, held = evidence.c, evidence.alias("held")
-    columns = (
-        e.id, e.seq, e.kind, e.trust, e.outcome, e.problem, e.identity, e.sent_at, e.recorded_at, e.http_status,
-        e.body_sha256, e.same_as, e.decision, e.code_version,
-    )  # fmt: skip
     size = func.coalesce(func.length(e.body), func.length(held.c.body)).label("size")
     query = (
-        select(*columns, size)
+        select(*(e[name] for name in _EVIDENCE), e.sent_at, e.recorded_at, size)
         .select_from(evidence.outerjoin(held, held.c.id == e.same_as))
         .where(e.workflow == pk)
         .order_by(e.seq)
@@ -72,7 +72,12 @@ async def list_evidence(
         query = query.where(e.seq > cursors.decode("e", cursor, int)[0])
     rows = list((await connection.execute(query)).mappings())
     items = [
-        {**row, "sent_at": stamp(row["sent_at"]), "recorded_at": stamp(row["recorded_at"])} for row in rows[:limit]
+        {
+            **{name: row[name] for name in (*_EVIDENCE, "size")},
+            "sent_at": stamp(row["sent_at"]),
+            "recorded_at": stamp(row["recorded_at"]),
+        }
+        for row in rows[:limit]
     ]
     return _page(items, len(rows) > limit, "e")
 
