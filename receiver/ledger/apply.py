@@ -100,7 +100,7 @@ async def _recognise(
 def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | None) -> Result:
     key = (entry.source, entry.workflow_id or "")
     state = batch.states.get(key) if entry.workflow_id is not None else None
-    if quota is not None:
+    if quota is not None and (quota.over_quota or entry.reading is not None):
         return _hint(batch, entry, new, quota, state)
     if entry.look is not None:
         return _look(batch, entry, new or evidence.new_id(), state)

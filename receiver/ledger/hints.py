@@ -51,11 +51,12 @@ async def take_quota(
     """Decide on each hint of a batch, by its place in it. Other entries are not in the answer.
 
     The quota limits, per source and hour, the evidence kept, and at any time the unknown ids that wait for a look.
+    What cannot be read counts as well: nobody has proven anything, and quarantine keeps every byte.
     """
     verdicts: dict[int, Verdict] = {}
     by_source: dict[str, list[int]] = {}
     for n, entry in enumerate(entries):
-        if entry.hint and entry.workflow_id is not None and entry.reading is not None:
+        if entry.hint:
             by_source.setdefault(entry.source, []).append(n)
     for source, places in sorted(by_source.items()):
         quota = entries[places[0]].policy.hint_quota
@@ -65,6 +66,10 @@ async def take_quota(
         met: set[Key] = set()
         for n in places:
             key = (source, entries[n].workflow_id or "")
+            if entries[n].workflow_id is None or entries[n].reading is None:
+                verdicts[n] = Verdict(keep=used < quota, over_quota=used >= quota)
+                used += used < quota
+                continue
             if key in met or _coalesced(known[key], now):
                 verdicts[n] = Verdict(keep=False)
                 continue

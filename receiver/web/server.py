@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
@@ -102,6 +102,12 @@ class Server(uvicorn.Server):
         """End: take nothing new, answer what is in flight, leave."""
         self.should_exit = True
         self._site.stopping.set()
+
+    async def main_loop(self) -> None:
+        """Until told to end; uvicorn's own looks ten times a second whether it has been."""
+        while not await self.on_tick(0):  # which renews the Date header
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._site.stopping.wait(), 1.0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen."""

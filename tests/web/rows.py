@@ -1,0 +1,31 @@
+"""What the ledger holds after a test has spoken to it over HTTP, and ways to make its database slow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Table, select
+
+from receiver.ledger.database import Database
+
+
+async def rows(database: Database, table: Table, **where: Any) -> list[Any]:
+    """The rows of a table whose columns have these values."""
+    query = select(table).where(*(table.c[name] == value for name, value in where.items()))
+    async with database.read() as conn:
+        return list(await conn.execute(query))
+
+
+@asynccontextmanager
+async def blocked(database_url: str) -> AsyncIterator[None]:
+    """Let no transaction of anybody else write deliveries while inside."""
+    other = await Database.open(database_url)
+    try:
+        async with other.write() as conn:
+            if other.dialect == "postgresql":
+                await conn.exec_driver_sql("LOCK TABLE workflows, evidence, delivery_keys IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await other.close()
