@@ -31,4 +31,4 @@ def make_world(database: Database, database_url: str, tmp_path: Path) -> Callabl
 
 @pytest.fixture
 def world(make_world: Callable[..., World], upstream: Upstream) -> World:
-    return make_world(upstream.base_url)
+    return make_world(upstream.base_url, 'deadline = "30d"')

@@ -43,7 +43,7 @@ def document(workflow_id: str, status: str = "succeeded", **more: Any) -> dict[s
     """A workflow as GetWorkflow shows it, with one step of the same status."""
     step = {"$type": "echo", "name": "$0", "status": status, "metadata": {}, "priority": "normal"}
     return {
-        "id": workflow_id, "status": status, "createdAt": "2026-01-21T22:21:26.3320000Z", "metadata": {},
+        "id": workflow_id, "status": status, "createdAt": datetime.now(UTC).isoformat(), "metadata": {},
         "steps": [step | {"output": more.pop("output", None)}], "tags": [], **more,
     }  # fmt: skip
 
@@ -178,7 +178,7 @@ class World:
         places = {
             "checks": ("due_at", "wanted_at", "hinted_at", "doubted_at", "tried_at", "retry_at", "leased_until"),
             "workflows": (
-                "status_seen_at", "look_sent_at", "finished_at", "news_at", "asked_at", "alive_since", "confirmed_at",
+                "status_seen_at", "look_sent_at", "finished_at", "news_at", "asked_at", "alive_since",
             ),
             "steps": ("status_seen_at", "look_sent_at", "finished_at", "alive_since"),
             "blobs": ("url_seen_at", "url_expires_at", "look_sent_at"),
@@ -202,6 +202,12 @@ class World:
     async def rows(self, table: Any) -> list[Any]:
         async with self.database.read() as connection:
             return list(await connection.execute(select(table)))
+
+    async def rows_of_attention(self) -> list[Any]:
+        return await self.rows(attention)
+
+    async def rows_of_sources(self) -> list[Any]:
+        return await self.rows(source_state)
 
     async def fetches(self) -> list[Any]:
         async with self.database.read() as connection:

@@ -1,0 +1,103 @@
+"""How fast a source may be asked. Seconds are made up; nothing sleeps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from receiver.config import Budget
+from reconciler.pace import Pace, RequestWindow, backoff, within_cap
+from reconciler.pauses import ClockOffset
+from tests.reconciler.test_plan import at
+
+
+def test_waits_grow_with_full_jitter_and_never_exceed_thirty_seconds() -> None:
+    rng = Random(7)
+    for attempt, longest in ((1, 2.0), (2, 4.0), (3, 8.0), (4, 16.0), (5, 30.0), (60, 30.0)):
+        waits = [backoff(attempt, rng) for _ in range(2000)]
+        assert 0.9 * longest < max(waits) <= longest
+        assert min(waits) < 0.1 * longest
+
+
+def test_what_upstream_asks_to_wait_is_honoured_within_the_cap() -> None:
+    assert within_cap(12.0) == 12.0
+    assert within_cap(3600.0) == 30.0
+    assert within_cap(None) is None
+
+
+def test_a_budget_holds_in_every_stretch_of_its_time() -> None:
+    window = RequestWindow(Budget(5, timedelta(minutes=1)))
+    for second in (0, 10, 20, 30, 40):
+        window.take(second, hint=False)
+    assert window.left(59) == 0
+    assert window.left(60) == 1
+    assert window.left(75) == 2
+
+
+def test_hints_get_a_fifth_of_a_budget() -> None:
+    window = RequestWindow(Budget(10, timedelta(minutes=1)))
+    window.take(0, hint=True)
+    window.take(0, hint=True)
+    assert window.left_for_hints(30) == 0
+    assert window.left(30) == 8
+    assert window.left_for_hints(60) == 2
+
+
+def test_no_more_requests_at_once_than_configured() -> None:
+    pace = Pace(3)
+    for _ in range(3):
+        assert pace.slots(0).total > 0
+        pace.started(0, hint=False, retry=False)
+    assert pace.slots(0).total == 0
+    pace.ended(hint=False, retry=False)
+    assert pace.slots(0).total == 1
+
+
+def test_work_that_failed_before_takes_half_of_the_places_at_most() -> None:
+    pace = Pace(8)
+    assert pace.slots(0).retries == 4
+    for _ in range(4):
+        pace.started(0, hint=False, retry=True)
+    assert pace.slots(0).retries == 0
+    assert pace.slots(0).total == 4
+
+
+def test_hints_wait_for_four_other_looks_each_when_there_is_much_to_do() -> None:
+    pace = Pace(100)
+    assert pace.slots(0).earned == 0
+    for _ in range(8):
+        pace.started(0, hint=False, retry=False)
+    assert pace.slots(0).earned == 2
+    pace.started(0, hint=True, retry=False)
+    assert pace.slots(0).earned == 1
+
+
+def test_hints_never_take_more_than_a_fifth_of_the_places() -> None:
+    pace = Pace(10)
+    pace.started(0, hint=True, retry=False)
+    assert pace.slots(0).hints == 1
+    pace.started(0, hint=True, retry=False)
+    assert pace.slots(0).hints == 0
+
+
+def test_a_source_that_says_too_many_is_left_alone_for_as_long_as_it_says() -> None:
+    pace = Pace(8)
+    pace.pause(100, 12)
+    assert pace.slots(111).total == 0
+    assert pace.slots(112).total == 8
+    pace.pause(200, 3600)
+    assert pace.slots(230).total == 8
+
+
+def test_the_clock_offset_is_read_off_the_date_headers_and_written_rarely() -> None:
+    offset = ClockOffset()
+    assert offset.worth_writing(None) is None
+    for second in range(5):
+        # Upstream is 42.5 s ahead; its header is cut to whole seconds.
+        offset.read(at(second), at(second + 0.2), at(second + 42))
+    written = offset.worth_writing(None)
+    assert written == pytest.approx(42.5, abs=0.5)
+    assert offset.worth_writing(42.0) is None
+    assert offset.worth_writing(0.0) == written
