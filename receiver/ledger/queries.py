@@ -109,7 +109,7 @@ class Pulse:
     """As much of a workflow as somebody who waits for it has to see.
 
     `version` changes whenever evidence is applied; the rest is read off the check: whether the wish for a look is still
-    open, when a reconciler last tried, what upstream last said.
+    open, when a reconciler last tried, how often in a row upstream did not know the workflow.
     """
 
     pk: int
@@ -120,11 +120,15 @@ class Pulse:
     asked_at: datetime | None
     wanted_at: datetime | None
     tried_at: datetime | None
-    last_error: str | None
+    misses: int
+
+    def shown(self, wished: datetime) -> bool:
+        """Whether upstream has shown the workflow since this wish."""
+        return self.asked_at is not None and self.asked_at >= wished
 
     def answered(self, wished: datetime) -> bool:
-        """Whether a look has finished that came after this wish."""
-        return self.wanted_at is None or (self.asked_at is not None and self.asked_at >= wished)
+        """Whether the look that was wished for is over: shown, unknown to upstream, or given up after its tries."""
+        return self.wanted_at is None or self.shown(wished)
 
     def tried(self, wished: datetime) -> bool:
         """Whether a reconciler has been at it since this wish, with or without success."""
@@ -136,8 +140,7 @@ async def pulse(connection: AsyncConnection, source: str, workflow_id: str) -> P
     w, c = tables.workflows.c, tables.checks.c
     joined = tables.workflows.outerjoin(tables.checks, and_(c.source == w.source, c.id == w.id))
     columns = (
-        w.pk, w.status, w.confirmed_at, w.vanished_at, w.transition_seq, w.asked_at, c.wanted_at, c.tried_at,
-        c.last_error,
+        w.pk, w.status, w.confirmed_at, w.vanished_at, w.transition_seq, w.asked_at, c.wanted_at, c.tried_at, c.misses,
     )  # fmt: skip
     query = select(*columns).select_from(joined).where(w.source == source, w.id == workflow_id)
     row = (await connection.execute(query)).mappings().first()
@@ -145,7 +148,7 @@ async def pulse(connection: AsyncConnection, source: str, workflow_id: str) -> P
         return None
     return Pulse(
         row["pk"], Status(row["status"]).terminal, row["confirmed_at"] is not None, row["vanished_at"] is not None,
-        row["transition_seq"], row["asked_at"], row["wanted_at"], row["tried_at"], row["last_error"],
+        row["transition_seq"], row["asked_at"], row["wanted_at"], row["tried_at"], row["misses"] or 0,
     )  # fmt: skip
 
 

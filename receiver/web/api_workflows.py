@@ -19,7 +19,16 @@ from receiver.providers.base import ProviderError
 from receiver.providers.base import Response as UpstreamResponse
 from receiver.web.answers import HEADERS, answer, clock, site_of
 from receiver.web.auth import needs
-from receiver.web.parameters import job_filter, known, limit_of, named, wait_of, workflow_filter
+from receiver.web.parameters import (
+    job_filter,
+    known,
+    limit_of,
+    named,
+    named_blob,
+    unknown_blob,
+    wait_of,
+    workflow_filter,
+)
 from receiver.web.problems import Problem
 from receiver.web.site import Site
 from receiver.web.waiting import pulse_of, unknown_workflow, wait_until
@@ -190,9 +199,9 @@ def _paused(state: Row | None) -> JsonObject | None:
 async def blob(request: Request) -> Response:
     """What is known of one output file."""
     known(request, ())
-    site, (source, blob_id) = site_of(request), (request.path_params["source"], request.path_params["id"])
+    site, (source, blob_id) = site_of(request), named_blob(request)
     async with site.database.read() as connection:
         found = await queries.blob_details(connection, source, blob_id, clock())
     if found is None:
-        raise Problem("unknown-blob", f"no blob {blob_id[:256]!r} is known of source {source[:64]!r}")
+        raise unknown_blob(source, blob_id)
     return answer(site, found)

@@ -13,9 +13,11 @@ from starlette.routing import Route
 from receiver.config.sources import SourceConfig
 from receiver.config.urls import is_loopback
 from receiver.ledger import queries
+from receiver.ledger.looks import MISSES
 from receiver.ledger.query_parts import Row, lasting
 from receiver.web.answers import clock, site_of
 from receiver.web.auth import needs
+from receiver.web.parameters import named_blob, unknown_blob
 from receiver.web.problems import Problem
 from receiver.web.site import Site
 from receiver.web.waiting import NO_RECONCILER, POLL, pulse_of, wish
@@ -36,7 +38,7 @@ async def redirect(request: Request) -> Response:
 
     However many ask at once, upstream is asked once: there is one check per workflow.
     """
-    site, source, blob_id = site_of(request), request.path_params["source"], request.path_params["id"]
+    site, (source, blob_id) = site_of(request), named_blob(request)
     row = await _find(site, source, blob_id)
     if not lasting(row, clock()):
         row = await _renewed(site, source, blob_id, row)
@@ -52,7 +54,7 @@ async def _find(site: Site, source: str, blob_id: str) -> Row:
         async with site.database.read() as connection:
             row = await queries.blob(connection, source, blob_id, clock())
     if row is None:
-        raise Problem("unknown-blob", f"no blob {blob_id[:256]!r} is known of source {source[:64]!r}")
+        raise unknown_blob(source, blob_id)
     if row["gone_at"] is not None:
         raise Problem("blob-gone", "upstream no longer has this file")
     return row
@@ -78,14 +80,16 @@ async def _renewed(site: Site, source: str, blob_id: str, row: Row) -> Row:
 
 async def _why_not(site: Site, source: str, workflow_id: str, wished: datetime) -> Problem:
     pulse = await pulse_of(site, source, workflow_id)
-    if pulse.answered(wished):
-        if pulse.vanished:
-            return Problem("blob-gone", "upstream no longer knows the workflow this file belongs to")
+    if pulse.vanished or pulse.misses >= MISSES:
+        return Problem("blob-gone", "upstream no longer knows the workflow this file belongs to")
+    if pulse.shown(wished):
         return Problem(
             "blob-unavailable", "upstream was asked and shows no address for this file: not ready, or blocked"
         )
+    if pulse.misses and pulse.answered(wished):
+        return Problem("blob-unavailable", "upstream was asked and did not know the workflow this file belongs to")
     if pulse.tried(wished):
-        return Problem("upstream-busy", "upstream was asked and has not answered yet", headers={"retry-after": "5"})
+        return Problem("upstream-busy", "upstream was asked and has not answered", headers={"retry-after": "5"})
     detail = "no reconciler has asked upstream within 10 s; run `hookledger serve`, or `hookledger reconcile --watch`"
     return Problem("no-reconciler", detail, headers={"retry-after": "10"})
 

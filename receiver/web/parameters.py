@@ -34,6 +34,19 @@ def named(request: Request) -> tuple[str, str]:
     return source, workflow_id
 
 
+def named_blob(request: Request) -> tuple[str, str]:
+    """Return the (source, id of a blob) in a path; as `named`."""
+    source, blob_id = request.path_params["source"], request.path_params["id"]
+    if not is_id(source) or not is_id(blob_id):
+        raise unknown_blob(source, blob_id)
+    return source, blob_id
+
+
+def unknown_blob(source: str, blob_id: str) -> Problem:
+    """Return the problem that nobody has heard of a blob."""
+    return Problem("unknown-blob", f"no blob {blob_id[:256]!r} is known of source {source[:64]!r}")
+
+
 def workflow_filter(request: Request) -> WorkflowFilter:
     """Return the filter in a query. Raises Problem `bad-filter`."""
     known(request, _WORKFLOWS, prefix="context.")
