@@ -192,7 +192,7 @@ class Intake:
         problem = f"the ledger could not take it: {type(cause).__name__}"
         plain = replace(waiting.entry, reading=None, problem=problem, look=None, told=None)
         # What it says of itself may be what cannot be stored, so each try says less.
-        for tried in (plain, replace(plain, workflow_id=None, ref=None, identity=None, headers={}, key=None)):
+        for tried in (plain, replace(plain, workflow_id=None, ref=None, identity=None, headers={})):
             try:
                 results = await self._commit([tried])
             except IntakeUnavailable as unavailable:

@@ -36,7 +36,7 @@ def dedupe_key(identity: str, headers: Iterable[tuple[str, str]], body: bytes) -
     raw body: the same identity with other bytes is another delivery.
     """
     body_hash = sha256(body).hexdigest()
-    whole = sha256(identity.encode())
+    whole = sha256(identity.encode("utf-8", "surrogatepass"))
     for name, value in sorted(headers):
         whole.update(b"\0" + name.encode() + b"\0" + value.encode("utf-8", "surrogatepass"))
     whole.update(b"\0\0" + bytes.fromhex(body_hash))

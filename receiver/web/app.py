@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 
@@ -21,12 +21,17 @@ from receiver.web import api, blobs, health, hooks, problems
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
 
-# A loop that works in the background until the event is set: the built-in reconciler.
-Daemon = Callable[[Config, Database, Redactor, asyncio.Event], Coroutine[Any, Any, None]]
-
 RECONCILER = "reconciler"  # its name among the loops whose signs of life are heard
-PULSE = 2.0  # seconds between signs of life
 SAY_GOODBYE = 15.0  # seconds the reconciler has for ending by itself
+
+
+class Daemon(Protocol):
+    """What works in the background until `stop` is set, calling `beat` at every turn: the built-in reconciler."""
+
+    def __call__(
+        self, config: Config, database: Database, redactor: Redactor, stop: asyncio.Event, *, beat: Callable[[], None]
+    ) -> Coroutine[Any, Any, None]:
+        """Return the work, to be awaited."""
 
 
 def build_app(
@@ -82,24 +87,22 @@ def _lifespan(
 
 
 async def _watched(daemon: Daemon, site: Site) -> None:
-    """Run the reconciler, and give signs of its life. Once it has died they end, and `/healthz` tells."""
-    work = asyncio.ensure_future(daemon(site.config, site.database, site.redactor, site.stopping))
+    """Run the reconciler; nobody else would notice its end. Once it has died, `/healthz` tells."""
+
+    def beat() -> None:
+        site.beats.beat(RECONCILER, datetime.now(UTC))
+
+    beat()
     try:
-        while not work.done():
-            site.beats.beat(RECONCILER, datetime.now(UTC), within=timedelta(seconds=5 * PULSE))
-            await asyncio.wait({work}, timeout=PULSE)
-        work.result()
-    except asyncio.CancelledError:
-        work.cancel()
-        await asyncio.wait({work})
-        raise
+        await daemon(site.config, site.database, site.redactor, site.stopping, beat=beat)
     except Exception as error:  # noqa: BLE001 - whatever it was, deliveries are still taken
         log_event("reconciler died", level="error", error=error)
     else:
         if site.stopping.is_set():
             site.beats.ended(RECONCILER)
-        else:
-            log_event("reconciler ended", level="error", problem="it stopped although nobody had asked it to")
+            return
+        log_event("reconciler ended", level="error", problem="it stopped although nobody had asked it to")
+    site.beats.beat(RECONCILER, datetime.now(UTC), within=timedelta(0))  # silent from now on
 
 
 async def _end(background: asyncio.Task[None]) -> None:

@@ -1,0 +1,263 @@
+"""Group commit: who shares a transaction, who is answered what when it fails, and what becomes of poison."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from receiver.intake import Intake, IntakeFull, IntakeUnavailable
+from receiver.ledger.database import Database
+from receiver.ledger.entries import Entry, Result
+from receiver.ledger.records import Level, Outcome
+from receiver.ledger.tables import evidence, workflows
+from tests.ledger.applying import delivery, saw
+from tests.web.rows import blocked, rows
+
+POISON = "\ud800"  # no database can store it, and no provider lets it through
+
+
+def good(n: int) -> Entry:
+    return delivery(n, saw("processing"), wf=f"wf-{n}")
+
+
+def poison(n: int) -> Entry:
+    return delivery(n, saw("processing"), saw("processing", Level.STEP, POISON), wf=f"wf-{n}", body=b"poison %d" % n)
+
+
+@pytest.fixture
+async def intake(database: Database) -> AsyncIterator[Intake]:
+    intake = Intake(database)
+    intake.start()
+    yield intake
+    await intake.stop()
+
+
+def submit(intake: Intake, entries: Sequence[Entry]) -> list[asyncio.Task[Result]]:
+    return [asyncio.create_task(intake.submit(entry)) for entry in entries]
+
+
+async def settled(tasks: Sequence[asyncio.Task[Result]]) -> list[Result | BaseException]:
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_lone_delivery_is_committed_at_once(intake: Intake, database: Database) -> None:
+    result = await asyncio.wait_for(intake.submit(good(1)), 5)
+    assert result.outcome is Outcome.APPLIED
+    assert [row.id for row in await rows(database, evidence)] == [result.evidence]
+
+
+async def test_what_arrives_during_a_commit_goes_together_in_the_next(
+    intake: Intake, database: Database, database_url: str
+) -> None:
+    async with blocked(database_url):
+        first = submit(intake, [good(0)])
+        await asyncio.sleep(0.05)
+        rest = submit(intake, [good(n) for n in range(1, 50)])
+        await asyncio.sleep(0.05)
+        assert intake.counters.queued == 49
+    results = await settled(first + rest)
+    assert {result.outcome for result in results if isinstance(result, Result)} == {Outcome.APPLIED}
+    assert (intake.counters.batches, intake.counters.last_batch, intake.counters.committed) == (2, 49, 50)
+    assert intake.counters.queued == intake.counters.held == 0
+    assert len(await rows(database, workflows)) == 50
+
+
+async def test_a_batch_has_a_largest_size(database: Database, database_url: str) -> None:
+    intake = Intake(database, max_batch=10)
+    async with blocked(database_url):
+        intake.start()
+        tasks = submit(intake, [good(n) for n in range(35)])
+        await asyncio.sleep(0.05)
+    await settled(tasks)
+    assert intake.counters.batches == 4
+    await intake.stop()
+
+
+async def test_more_than_the_queue_holds_is_refused_and_the_rest_is_kept(database: Database, database_url: str) -> None:
+    intake = Intake(database, max_queue=3)
+    intake.start()
+    async with blocked(database_url):
+        first = submit(intake, [good(0)])
+        await asyncio.sleep(0.05)
+        tasks = first + submit(intake, [good(n) for n in range(1, 4)])
+        await asyncio.sleep(0.05)
+        with pytest.raises(IntakeFull):
+            await intake.submit(good(4))
+    assert all(isinstance(result, Result) for result in await settled(tasks))
+    assert len(await rows(database, workflows)) == 4
+    assert (await intake.submit(good(5))).outcome is Outcome.APPLIED
+    await intake.stop()
+
+
+async def test_large_bodies_fill_the_queue_sooner(database: Database, database_url: str) -> None:
+    intake = Intake(database, max_bytes=1000)
+    intake.start()
+    async with blocked(database_url):
+        first = submit(intake, [good(0)])
+        await asyncio.sleep(0.05)
+        tasks = first + submit(intake, [delivery(1, saw("processing"), wf="wf-1", body=b"x" * 2000)])
+        await asyncio.sleep(0.05)
+        with pytest.raises(IntakeFull):
+            await intake.submit(good(2))
+    await settled(tasks)
+    assert intake.counters.held == 0
+    await intake.stop()
+
+
+async def test_one_who_stops_waiting_cancels_nobody_and_its_delivery_is_kept(
+    intake: Intake, database: Database, database_url: str
+) -> None:
+    async with blocked(database_url):
+        tasks = submit(intake, [good(n) for n in range(5)])
+        await asyncio.sleep(0.05)
+        tasks[0].cancel()
+        tasks[3].cancel()
+    results = await settled(tasks)
+    assert [isinstance(result, Result) for result in results] == [False, True, True, False, True]
+    await intake.drain()
+    assert len(await rows(database, workflows)) == 5
+
+
+async def test_poison_is_set_aside_alone_and_everybody_else_is_answered_as_ever(
+    database: Database, database_url: str
+) -> None:
+    intake = Intake(database)
+    async with blocked(database_url):
+        intake.start()
+        entries = [poison(n) if n in (7, 20) else good(n) for n in range(40)]
+        tasks = submit(intake, entries)
+        await asyncio.sleep(0.05)
+    results = await asyncio.gather(*tasks)
+    outcomes = [result.outcome for result in results]
+    assert [n for n, outcome in enumerate(outcomes) if outcome is Outcome.QUARANTINED] == [7, 20]
+    assert outcomes.count(Outcome.APPLIED) == 38
+    assert len(await rows(database, workflows)) == 38
+    (kept,) = await rows(database, evidence, id=results[7].evidence)
+    assert kept.body == b"poison 7"
+    assert kept.workflow_id == "wf-7"
+    assert "could not take it" in kept.problem
+    assert intake.counters.quarantined == 2
+    await intake.stop()
+
+
+async def test_poison_in_its_own_name_and_headers_is_kept_all_the_same(intake: Intake, database: Database) -> None:
+    entry = delivery(1, saw("processing"), wf=POISON, body=b"poison")
+    entry.headers, entry.identity, entry.ref = {"webhook-id": POISON}, POISON, POISON
+    result = await intake.submit(entry)
+    assert result.outcome is Outcome.QUARANTINED
+    (kept,) = await rows(database, evidence, id=result.evidence)
+    assert (kept.body, kept.workflow_id, kept.headers) == (b"poison", None, {})
+    again = await intake.submit(entry)
+    assert (again.outcome, again.evidence) == (Outcome.DUPLICATE, result.evidence)
+
+
+async def test_draining_answers_what_is_queued_and_refuses_what_is_new(
+    intake: Intake, database: Database, database_url: str
+) -> None:
+    async with blocked(database_url):
+        tasks = submit(intake, [good(n) for n in range(10)])
+        await asyncio.sleep(0.05)
+        draining = asyncio.create_task(intake.drain())
+        await asyncio.sleep(0.05)
+        with pytest.raises(IntakeUnavailable):
+            await intake.submit(good(11))
+        assert not draining.done()
+    await draining
+    assert all(isinstance(result, Result) for result in await settled(tasks))
+    assert len(await rows(database, workflows)) == 10
+
+
+async def test_stopping_leaves_nobody_waiting(intake: Intake, database_url: str) -> None:
+    async with blocked(database_url):
+        tasks = submit(intake, [good(n) for n in range(10)])
+        await asyncio.sleep(0.05)
+        await intake.stop()
+        results = await asyncio.wait_for(settled(tasks), 5)
+    assert all(isinstance(result, IntakeUnavailable) for result in results)
+    assert intake.silent_for(0) == float("inf")
+
+
+async def test_a_database_that_does_not_answer_refuses_everybody_and_is_used_again_when_it_does(
+    database: Database,
+) -> None:
+    away = Database(
+        "postgresql://nobody@127.0.0.1:1/nowhere" if database.dialect == "postgresql" else "sqlite:////no/x"
+    )
+    intake = Intake(away)
+    intake.start()
+    results = await settled(submit(intake, [good(n) for n in range(10)]))
+    assert all(isinstance(result, IntakeUnavailable) for result in results)
+    assert intake.counters.failed == 10
+    assert intake.silent_for(0) != float("inf")
+    await intake.stop()
+    await away.close()
+
+
+def _trigger(name: str, does: str, how: str = "BEFORE INSERT") -> tuple[str, str]:
+    kind = "CONSTRAINT TRIGGER" if how.startswith("AFTER") else "TRIGGER"
+    deferred = "DEFERRABLE INITIALLY DEFERRED" if how.startswith("AFTER") else ""
+    return (
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does} RETURN NEW; END $$",
+        f"CREATE {kind} {name} {how} ON evidence {deferred} FOR EACH ROW EXECUTE FUNCTION {name}()",
+    )
+
+
+@pytest.fixture
+async def on_postgres(postgres_url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(postgres_url)
+    yield opened
+    await opened.close()
+
+
+async def _run(database: Database, *statements: str) -> None:
+    async with database.write() as conn:
+        for statement in statements:
+            await conn.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_batch_that_postgresql_gave_up_for_another_is_tried_again(on_postgres: Database, state: str) -> None:
+    # A sequence does not roll back, so that only the first try meets the error.
+    once = f"IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock' USING ERRCODE = '{state}'; END IF;"
+    await _run(on_postgres, "CREATE SEQUENCE tries", *_trigger("once", once))
+    intake = Intake(on_postgres)
+    intake.start()
+    assert (await intake.submit(good(1))).outcome is Outcome.APPLIED
+    assert intake.counters.quarantined == 0
+    await intake.stop()
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "RAISE EXCEPTION 'full' USING ERRCODE = '53100';",
+        "RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01';",
+        "PERFORM pg_terminate_backend(pg_backend_pid());",
+    ],
+    ids=["disk full", "deadlocks without end", "connection lost"],
+)
+async def test_trouble_of_the_database_is_never_an_answer_and_never_quarantine(
+    on_postgres: Database, does: str
+) -> None:
+    await _run(on_postgres, *_trigger("trouble", does))
+    intake = Intake(on_postgres)
+    intake.start()
+    results = await settled(submit(intake, [good(n) for n in range(5)]))
+    assert all(isinstance(result, IntakeUnavailable) for result in results)
+    assert await rows(on_postgres, evidence) == []
+    await _run(on_postgres, "DROP TRIGGER trouble ON evidence")
+    assert (await intake.submit(good(1))).outcome is Outcome.APPLIED
+    await intake.stop()
+
+
+async def test_a_commit_in_doubt_is_never_an_answer(on_postgres: Database) -> None:
+    # Deferred, so that the connection is lost inside COMMIT itself.
+    lost = _trigger("lost", "PERFORM pg_terminate_backend(pg_backend_pid());", "AFTER INSERT")
+    await _run(on_postgres, *lost)
+    intake = Intake(on_postgres)
+    intake.start()
+    with pytest.raises(IntakeUnavailable, match="committing"):
+        await intake.submit(good(1))
+    await intake.stop()
