@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from receiver.ledger.nodes import Blob, WorkflowState
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import TRIES, Due, Memory, plan_check, renewal_due
+from receiver.ledger.schedule import LANE_OF, TRIES, Due, Memory, plan_check, renewal_due
 
 # A URL that a look this recent did not renew will not be renewed by the next look either.
 RECENT = timedelta(minutes=1)
@@ -69,6 +69,8 @@ def decide(
     if asked_for and not within_round:
         blob = stubborn_blob(state, memory, now) if memory.wanted_at is not None and _asked_lately(state, now) else None
         return Relink(blob.id) if blob is not None else Refetch(_reasons(due, now) or ("open",))
+    if state is not None and _too_late_to_keep_fresh(state, policy, now):
+        due = without_blobs(due)
     if due.at is None or due.at > now:
         return Wait(due)
     reasons = _reasons(due, now)
@@ -77,6 +79,22 @@ def decide(
         if blob is not None:
             return Relink(blob.id)
     return Refetch(reasons)
+
+
+def _too_late_to_keep_fresh(state: WorkflowState, policy: Policy, now: datetime) -> bool:
+    """Whether URLs are renewed on demand only by now: after an outage not every old one is worth a look (R17)."""
+    ended = state.node.finished_at
+    return ended is not None and now > ended + policy.keep_fresh
+
+
+def without_blobs(due: Due) -> Due:
+    """Return a plan without its reason to renew URLs."""
+    reasons = {why: at for why, at in due.reasons.items() if why != "blobs"}
+    if len(reasons) == len(due.reasons):
+        return due
+    at = min(reasons.values(), default=None)
+    lanes = [LANE_OF[why] for why, when in reasons.items() if when == at]
+    return Due(reasons, at, lanes[0] if lanes else due.lane)
 
 
 def unsettled(state: WorkflowState | None) -> bool:

@@ -177,3 +177,10 @@ def test_a_wish_for_a_file_asks_for_it_by_itself_only_after_a_look_in_vain() -> 
     state.asked_at = at(290)
     assert claimed(state, Memory(wanted_at=at(310)), at(310)) == Relink("b")
     assert isinstance(claimed(state, Memory(wanted_at=at(400)), at(400)), Refetch)
+
+
+def test_urls_of_work_that_ended_long_ago_are_not_renewed_after_an_outage() -> None:
+    plan = claimed(with_blob(), Memory(), at(3601))
+    assert isinstance(plan, Wait)
+    assert plan.until is None
+    assert isinstance(claimed(with_blob(), Memory(wanted_at=at(3601)), at(3601)), Refetch)

@@ -80,7 +80,8 @@ class Upstream:
 
     async def take(self, request: Request) -> Response:
         headers = dict(request.headers)
-        self.seen.append(Seen(request.method, request.url.path, request.url.query, headers, datetime.now(UTC)))
+        path = request.scope["raw_path"].decode()
+        self.seen.append(Seen(request.method, path, request.url.query, headers, datetime.now(UTC)))
         found = next((a for end, a in self.answers.items() if request.url.path.endswith(end)), (404, {"status": 404}))
         if callable(found):
             found = found()
