@@ -166,6 +166,7 @@ def sqlite_engine(
 
     return create_async_engine(
         URL.create("sqlite+aiosqlite", database=path),
+        hide_parameters=True,  # prompts and whole bodies would stand in the log beside an error
         module=_Pysqlite3(),
         async_creator=_unless_cancelled(connect),
         poolclass=AsyncAdaptedQueuePool,
@@ -201,6 +202,7 @@ def postgresql_engine(
 
     return create_async_engine(
         "postgresql+asyncpg://",
+        hide_parameters=True,
         async_creator=_unless_cancelled(connect),
         isolation_level="AUTOCOMMIT",  # SQLAlchemy would begin lazily, and not for statements sent to the driver
         poolclass=AsyncAdaptedQueuePool,
