@@ -208,6 +208,18 @@ async def test_waiting_for_the_end_has_upstream_asked_and_answers_when_it_has_co
     assert (answer.status, answer.json["status"]) == (200, "succeeded")
 
 
+async def test_waiting_for_the_end_has_upstream_asked_again_when_it_was_too_early(api: Api, upstream: Upstream) -> None:
+    await api.deliver("wf-1", "processing")
+    upstream.holds["wf-1"] = document("wf-1", "processing")
+    async with upstream.answering():
+        waiting = asyncio.create_task(api.get(path_of("wf-1"), wait=30, until="terminal"))
+        await asyncio.sleep(1)
+        upstream.holds["wf-1"] = document("wf-1")
+        answer = await asyncio.wait_for(waiting, 12)
+    assert (answer.status, answer.json["status"]) == (200, "succeeded")
+    assert upstream.asked == ["wf-1", "wf-1"]
+
+
 async def test_waiting_for_the_end_ends_with_the_callback_too(api: Api) -> None:
     await api.deliver("wf-1", "processing")
     waiting = asyncio.create_task(api.get(path_of("wf-1"), wait=30, until="terminal"))
