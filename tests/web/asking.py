@@ -20,7 +20,7 @@ from receiver.ledger.database import now as database_now
 from receiver.ledger.entries import Answer as Answered
 from receiver.ledger.entries import Entry, Look
 from receiver.ledger.query_parts import stamp
-from receiver.ledger.records import EvidenceKind
+from receiver.ledger.records import EvidenceKind, Reading
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Response, UpstreamBusy, UpstreamGone
 from tests.web.client import Answer, ask, event
@@ -143,6 +143,24 @@ class Upstream:
         async with self.database.write() as connection:
             await checks.want(connection, "civ", name, None, await database_now(connection))
         assert await self.look(name) == 1
+
+    async def renew(self, name: str, shown: dict[str, Any]) -> None:
+        """Have upstream give one of a workflow's files a fresh URL (RefreshBlob), which shows nothing else of it."""
+        body = json.dumps(shown).encode()
+        async with self.database.write() as connection:
+            now = await database_now(connection)
+            await checks.want(connection, "civ", name, None, now)
+            (claim,) = await checks.claim(
+                connection, now, holder="tests", lease=timedelta(seconds=60), limits={"civ": 1}, ids=[name]
+            )
+            response = Response(200, {}, body, now, now)
+            seen = PROVIDERS["civitai"].read_relink(name, response, self.config.account("civ"))
+            entry = Entry(
+                "civ", self.config.policy("civ"), EvidenceKind.FETCH, now, name, Reading(name, blobs=(seen,)),
+                look=Look(claim.fence, Answered.SHOWN, blob=seen.id), body=body, body_sha256=sha256(body).hexdigest(),
+                http_status=200,
+            )  # fmt: skip
+            await apply(connection, [entry], now)
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:

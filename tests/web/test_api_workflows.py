@@ -11,7 +11,7 @@ import pytest
 
 from receiver.config import Config
 from receiver.ledger.database import Database
-from receiver.ledger.tables import checks
+from receiver.ledger.tables import checks, workflows
 from tests.web.asking import IMAGE, JOB, Api, Upstream, document, make_token, path_of
 from tests.web.client import ask
 from tests.web.conftest import Running
@@ -304,6 +304,27 @@ async def test_the_document_is_upstreams_newest_byte_for_byte_even_when_it_repea
     assert (await api.get(f"{path_of('wf-1')}/document")).body == json.dumps(shown).encode()
     names = [one["id"] for one in (await api.get(f"{path_of('wf-1')}/evidence")).json["items"]]
     assert answer.headers["hookledger-evidence"] in names
+
+
+async def test_the_renewal_of_one_files_url_is_not_taken_for_the_document(api: Api, upstream: Upstream) -> None:
+    shown = document("wf-1", url=URL)
+    await upstream_knows(api, upstream, shown)
+    await upstream.renew("wf-1", {**shown["steps"][0]["output"]["images"][0], "url": f"{URL}2"})
+    evidence = (await api.get(f"{path_of('wf-1')}/evidence")).json["items"]
+    assert [one["http_status"] for one in evidence] == [None, 200, 200]
+    assert (await api.get(f"{path_of('wf-1')}/document")).json == shown
+    assert (await api.workflow("wf-1"))["blobs"][0]["url"] == f"{URL}2"
+
+
+async def test_only_the_present_runs_children_are_shown(api: Api, upstream: Upstream, database: Database) -> None:
+    await upstream_knows(api, upstream, document("wf-1", "processing", url=URL))
+    async with database.write() as connection:
+        await connection.execute(workflows.update().values(run=2))
+    told = await api.workflow("wf-1")
+    assert (told["run"], told["steps"], told["jobs"], told["blobs"]) == (2, [], [], [])
+    assert (await api.get("/v1/jobs")).json["items"] == []
+    assert (await api.get(f"/v1/blobs/civ/{IMAGE}")).status == 404
+    assert {one["run"] for one in (await api.get(f"{path_of('wf-1')}/transitions")).json["items"]} == {1}
 
 
 async def test_sources_say_what_is_in_them(api: Api) -> None:
