@@ -97,7 +97,7 @@ class _Program:
     ) -> int:
         async with ledger(self.config) as database:
             app = build_app(self.config, database, self.redactor, daemon=daemon)
-            server = Server(app, trusted_proxies=self.config.server.trusted_proxies, signals=signals)
+            server = Server(app, signals=signals)
             server.on_start = settle_memory
             if lifeline is not None:
                 # Nothing is ever written to it: it becomes readable when the parent has gone.

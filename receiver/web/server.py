@@ -12,10 +12,16 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import uvicorn
 from starlette.applications import Starlette
 
+from receiver.web.protocol import protocol_that_waits
 from receiver.web.site import Site
 
 BACKLOG = 2048  # connections the kernel holds for us
 GRACE = 20  # seconds for what is in flight; a delivery needs at most `body_timeout` and `answer_within`
+
+
+# Longer than the minute most proxies keep an idle connection: whoever closes first must not be us, or a delivery may
+# be on its way into a closed connection.
+KEEP_ALIVE = 75  # seconds
 
 
 class StartFailed(Exception):
@@ -55,15 +61,15 @@ def address_of(sock: socket.socket) -> str:
 class Server(uvicorn.Server):
     """uvicorn's server, that leaves with 0 when it is told to end, and says so to whoever waits for long."""
 
-    def __init__(
-        self, app: Starlette, *, trusted_proxies: Sequence[str] = (), signals: Sequence[signal.Signals] = ()
-    ) -> None:
-        """Prepare. Any of `signals` ends it, and so does `stop`."""
+    def __init__(self, app: Starlette, *, signals: Sequence[signal.Signals] = ()) -> None:
+        """Prepare what `build_app` returned. Any of `signals` ends it, and so does `stop`."""
+        site: Site = app.state.site
+        settings = site.config.server
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=protocol_that_waits(settings.body_timeout.total_seconds()),
                 ws="none",
                 lifespan="on",  # "auto" would hide a failed start and serve 500s
                 log_config=None,
@@ -71,12 +77,13 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
-                proxy_headers=bool(trusted_proxies),
-                forwarded_allow_ips=list(trusted_proxies),
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
+                timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=GRACE,
             )
         )
-        self._site: Site = app.state.site
+        self._site = site
         self._signals = signals
         self.on_start: Callable[[], object] = lambda: None
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from receiver.config import Config, load_config
 from receiver.intake import Intake
@@ -31,6 +32,7 @@ class Running:
     url: str
     site: Site
     server: Server
+    app: Starlette
 
     def hook(self, source: str = "civ", *, token: str | None = TOKEN, ref: str | None = None) -> str:
         query = [f"token={token}"] if token is not None and source != "hinted" else []
@@ -61,7 +63,8 @@ def config(database_url: str) -> Config:
 
 @pytest.fixture
 def receiving(database: Database, config: Config) -> Receiving:
-    """Start a receiver as configured: `async with receiving() as running`. Settings of `server` may be given by name.
+    """Start a receiver as configured: `async with receiving() as running`. Settings of
+    `server` may be given by name, times in seconds.
 
     `intake` replaces the one that is made, `providers` the upstreams by name, `daemon` is the built-in reconciler.
     """
@@ -73,11 +76,9 @@ def receiving(database: Database, config: Config) -> Receiving:
         providers: dict[str, Provider] = PROVIDERS,
         on: Database | None = None,
         daemon: Any = None,
-        body_timeout: float | None = None,
-        answer_within: float | None = None,
+        **settings: Any,
     ) -> AsyncIterator[Running]:
-        times = {"body_timeout": body_timeout, "answer_within": answer_within}
-        given = {name: timedelta(seconds=value) for name, value in times.items() if value is not None}
+        given = {k: timedelta(seconds=v) if isinstance(v, (int, float)) else v for k, v in settings.items()}
         chosen = config.model_copy(update={"server": config.server.model_copy(update=given)})
         app = build_app(
             chosen, on or database, Redactor(chosen.secret_values()), intake, daemon=daemon, providers=providers
@@ -85,7 +86,7 @@ def receiving(database: Database, config: Config) -> Receiving:
         sock = bind("127.0.0.1", 0)
         url = address_of(sock)
         async with running(app, sock) as server:
-            yield Running(url, app.state.site, server)
+            yield Running(url, app.state.site, server, app)
 
     return start
 
