@@ -72,16 +72,17 @@ class Crew:
         """How many looks are under way."""
         return len(self._tasks)
 
-    async def claim(self, *, most: int | None = None, peek: bool = False, untried_since: datetime | None = None) -> int:
+    async def claim(self, *, most: int | None = None, untried_since: datetime | None = None) -> int:
         """Claim what is due and there is room for, and start on it; returns how many checks were taken.
 
-        `most` bounds that number. `peek` reads first, so that an idle reconciler writes nothing. Raises one of
+        `most` bounds that number; `untried_since` also takes what is not due yet (`checks.claim`). Reads first, so that
+        an idle reconciler writes nothing: on SQLite whoever writes keeps all others waiting. Raises one of
         commit.TROUBLE when the database is in trouble; nothing has been claimed then.
         """
         at = time.monotonic()
         slots = {name: _at_most(source.pace.slots(at), most) for name, source in self.sources.items()}
         slots = {name: one for name, one in slots.items() if one.total > 0}
-        if peek and slots:
+        if slots and untried_since is None:
             async with self._database.read() as connection:
                 due = await claiming.due_sources(connection, slots, await now(connection))
             slots = {name: one for name, one in slots.items() if name in due}

@@ -130,7 +130,6 @@ async def run_daemon(
     outage = 0.0
     async with Crew(config, database, redactor, report, sources) as crew:
         log_event("reconciler-started", holder=crew.holder, sources=sorted(crew.sources))
-        idle = False
         while not stop.is_set():
             crew.stirred.clear()
             if beat is not None:
@@ -139,15 +138,14 @@ async def run_daemon(
                 if time.monotonic() - noted >= _NOTED_EVERY:
                     await _note(database, crew, report)
                     noted = time.monotonic()
-                taken = await crew.claim(peek=idle)
+                taken = await crew.claim()
             except TROUBLE as error:
                 outage = min(max(outage * 2, IDLE), _LONGEST_OUTAGE_WAIT)
                 log_event("database-away", level="error", error=error, retry_in=outage)
                 await _wait(outage, stop)
                 continue
             outage = 0.0
-            idle = not taken
-            if idle:
+            if not taken:
                 await _wait(IDLE, crew.stirred, stop)
         report.outcome = "stopped"
         await crew.dismiss(GRACE)
