@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from receiver.ledger.records import BlobSeen, JsonObject, Reading, Trust
+from receiver.providers.advice import ErrorTable, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,15 @@ class Habits:
 
 
 class Provider(Protocol):
-    """One upstream's dictionary. Errors are named by fault (above); anything else that escapes is our bug."""
+    """One upstream's dictionary. Errors are named by fault (above); anything else that escapes is our bug.
+
+    `errors` is upstream's error table. A delivery whose body names no id is read into a reading with `workflow_id` '';
+    the ledger then finds its workflow by the `ref` of the registered URL.
+    """
 
     name: str
     habits: Habits
+    errors: ErrorTable
 
     def verify(self, inbound: Inbound, account: Account, keys: JsonObject | None = None) -> None:
         """Return when every proof the account declares is there and right; raise BadSignature or KeysUnavailable.
@@ -199,3 +205,12 @@ class Provider(Protocol):
 
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """Return the cheap reads that show whether the account works."""
+
+    def read_error(self, http: int, body: bytes) -> Fault:
+        """Read an error as upstream told it at submit time. Never raises: what cannot be read is the message."""
+
+    def keys_request(self, account: Account) -> Request | None:
+        """Return the request for the signer's public keys, None where upstream publishes none."""
+
+    def read_keys(self, response: Response) -> JsonObject:
+        """Read the answer to `keys_request` into what `verify` takes as `keys`; raises like `read_status`."""

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
+from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import (
     Account,
@@ -24,9 +25,11 @@ from receiver.providers.base import (
     Response,
     Unreadable,
 )
+from receiver.providers.civitai_errors import ERRORS
 from receiver.providers.civitai_events import read_event
 from receiver.providers.civitai_outputs import blob
 from receiver.providers.civitai_workflow import described, read_workflow
+from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import flag, rows, text
 from receiver.providers.ids import checked, quoted
 from receiver.providers.instants import rfc3339
@@ -55,6 +58,8 @@ class Civitai:
         blob_hosts=("civitai.com",),
         trusts=(Trust.TOKEN, Trust.HINT, Trust.NONE),  # nothing is signed
     )
+
+    errors = ERRORS
 
     def verify(self, inbound: Inbound, account: Account, keys: JsonObject | None = None) -> None:
         """Check the URL's token; raise BadSignature when it is missing or wrong (R9).
@@ -157,6 +162,18 @@ class Civitai:
         """One listing of one workflow: it needs the token and nothing else."""
         query = {"take": "1", "hideMatureContent": "false"}
         return (Probe("list one workflow", _get(account, _WORKFLOWS, query)),)
+
+    def read_error(self, http: int, body: bytes) -> Fault:
+        """Read problem details, the bare string of a 403, or a gateway's page."""
+        return read_fault(body)
+
+    def keys_request(self, account: Account) -> Request | None:
+        """Nothing is signed."""
+        return None
+
+    def read_keys(self, response: Response) -> JsonObject:
+        """Nothing is signed."""
+        raise Unreadable("civitai publishes no keys")
 
 
 def _get(account: Account, path: str, query: dict[str, str]) -> Request:
