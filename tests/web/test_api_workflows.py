@@ -302,8 +302,12 @@ async def test_the_document_is_upstreams_newest_byte_for_byte_even_when_it_repea
             await upstream.settle("wf-1", shown)
     await upstream.settle("wf-1", "busy")
     assert (await api.get(f"{path_of('wf-1')}/document")).body == json.dumps(shown).encode()
-    names = [one["id"] for one in (await api.get(f"{path_of('wf-1')}/evidence")).json["items"]]
-    assert answer.headers["hookledger-evidence"] in names
+    answer = await api.get(f"{path_of('wf-1')}/document")
+    evidence = (await api.get(f"{path_of('wf-1')}/evidence")).json["items"]
+    newest, kept = [one for one in evidence if one["http_status"] == 200][-1:-3:-1]
+    assert answer.headers["hookledger-evidence"] == newest["id"]
+    assert newest["same_as"] is not None
+    assert newest["size"] == kept["size"] == len(answer.body)
 
 
 async def test_the_renewal_of_one_files_url_is_not_taken_for_the_document(api: Api, upstream: Upstream) -> None:
