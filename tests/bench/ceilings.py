@@ -1,0 +1,102 @@
+"""What a receiver could do at most: two servers that store nothing, on the very server settings of `serve`.
+
+`python -m tests.bench.ceilings no-store|bare --config FILE --port N`
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import uvloop
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from receiver.config import load_config
+from receiver.intake import Intake
+from receiver.ledger import migrate
+from receiver.ledger.database import Database
+from receiver.ledger.entries import Entry, Result
+from receiver.ledger.evidence import new_id
+from receiver.ledger.merge import merge, new_state
+from receiver.ledger.nodes import Evidence
+from receiver.ledger.records import Outcome
+from receiver.logs import setup_logging
+from receiver.redaction import Redactor
+from receiver.web.app import build_app
+from receiver.web.server import Server, bind, settle_memory
+
+
+class Storeless(Intake):
+    """An intake without a ledger: every delivery is merged into a workflow nobody has heard of, and forgotten."""
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    async def submit(self, entry: Entry) -> Result:
+        """Return what the ledger would say of the first delivery ever."""
+        name, now = new_id(), datetime.now(UTC)
+        if entry.reading is None or entry.workflow_id is None:
+            return Result(name, Outcome.QUARANTINED)
+        state = new_state(entry.source, entry.workflow_id, now, "delivery")
+        evidence = Evidence(name, entry.kind, entry.at, now, "delivery", entry.trust, entry.http_date)
+        merged = merge(state, entry.reading, evidence)
+        return Result(name, Outcome.APPLIED if merged.moved else Outcome.RECORDED, merged, state, created=True)
+
+
+class Bare:
+    """An application that reads the body and answers 204. `state` is what our server looks at."""
+
+    def __init__(self) -> None:
+        self.state = SimpleNamespace(site=SimpleNamespace(stopping=asyncio.Event()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        while (await receive()).get("more_body", False):
+            pass
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _serve(app: Any, port: int) -> None:
+    server = Server(cast(Starlette, app), signals=(signal.SIGTERM, signal.SIGINT))
+    server.on_start = settle_memory
+    with bind("127.0.0.1", port) as sock:
+        await server.serve(sockets=[sock])
+
+
+async def _no_store(file: Path, port: int) -> None:
+    config = load_config(file)
+    redactor = Redactor(config.secret_values())
+    setup_logging(redactor)
+    database = await Database.open(config.database.url)
+    try:
+        await migrate.upgrade(database)
+        await _serve(build_app(config, database, redactor, Storeless(database)), port)
+    finally:
+        await database.close()
+
+
+async def _bare(file: Path, port: int) -> None:
+    await _serve(Bare(), port)
+
+
+CEILINGS = {"no-store": _no_store, "bare": _bare}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("ceiling", choices=sorted(CEILINGS))
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    given = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(CEILINGS[given.ceiling](given.config, given.port))

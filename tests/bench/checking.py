@@ -1,0 +1,59 @@
+"""Whether the ledger keeps its word: every body answered 200 is there, once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from receiver.ledger.database import Database
+from receiver.ledger.tables import delivery_keys, evidence
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the check found. `acknowledged` deliveries had `bodies` different bodies; of these `missing` are not in the
+    ledger and `doubled` are there more than once. `unread` rows were quarantined: the traffic is all readable, so any
+    is a fault. `counted` is what the dedupe keys say how many deliveries came."""
+
+    acknowledged: int
+    bodies: int
+    missing: int
+    doubled: int
+    unread: int
+    counted: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether every delivery answered 200 is stored once. A count may be higher: an answer can be lost."""
+        return not (self.missing or self.doubled or self.unread) and self.counted >= self.acknowledged
+
+
+async def check(url: str, acknowledged: Iterable[Path]) -> Kept:
+    """Compare what was answered 200 with what is in the ledger."""
+    answered: Counter[str] = Counter()
+    for file in acknowledged:
+        digests = file.read_bytes()
+        answered.update(digests[place : place + 32].hex() for place in range(0, len(digests), 32))
+    database = await Database.open(url)
+    try:
+        async with database.read() as connection:
+            grouped = select(evidence.c.body_sha256, func.count()).group_by(evidence.c.body_sha256)
+            stored = {row[0]: int(row[1]) for row in await connection.execute(grouped)}
+            unread = await connection.scalar(
+                select(func.count()).select_from(evidence).where(evidence.c.problem.is_not(None))
+            )
+            counted = await connection.scalar(select(func.coalesce(func.sum(delivery_keys.c.count), 0)))
+    finally:
+        await database.close()
+    return Kept(
+        acknowledged=answered.total(),
+        bodies=len(answered),
+        missing=sum(digest not in stored for digest in answered),
+        doubled=sum(stored.get(digest, 0) > 1 for digest in answered),
+        unread=int(unread or 0),
+        counted=int(counted or 0),
+    )

@@ -1,0 +1,213 @@
+"""The load: one process that keeps N connections busy, each with one request at a time, and times every answer.
+
+`python -m tests.bench.load '{…}'` takes a `Job` as JSON and prints a `Report` as JSON. Raw sockets and requests made
+beforehand, so that it costs a small part of what it measures; its own share of a core is in the report.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import resource
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+import orjson
+import uvloop
+
+from tests.bench import mix
+
+PATIENCE = 30.0  # seconds for the answers that are out when the time is over
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to send where: `seconds` are measured after `warm` ones, `number` tells this traffic from all others.
+
+    `acknowledged` is the file that gets the sha256 of each body answered 200, 32 bytes each, in no order.
+    """
+
+    port: int
+    target: str
+    seconds: float
+    warm: float
+    number: int
+    acknowledged: str
+    connections: int = 64
+    seed: int = 1
+    prepared: int = 12_000
+
+
+@dataclass
+class Report:
+    """What came of it. `answers` and `statuses` count all, warming up included; `rate` and the latencies (ms) only
+    what was sent and answered within the measured seconds. `cpu` and `wall` are seconds of the whole sending."""
+
+    rate: float
+    p50: float
+    p99: float
+    answers: int
+    statuses: dict[str, int]
+    cpu: float
+    wall: float
+    mean_body: float
+
+
+class Load:
+    """The traffic on its way: what goes next, and what came back."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.bodies = mix.bodies(job.seed, job.prepared, datetime.now(UTC))
+        self._plain = [mix.request(job.target, body) for body in self.bodies]
+        self._ready = [mix.tagged(one, job.number) for one in self._plain]
+        self._next = 0
+        self.began: list[float] = []  # by sequence number
+        self.took: list[float] = []  # by sequence number; negative while there is no answer
+        self.status: list[int] = []
+        self.statuses: Counter[int] = Counter()
+        self.measured_from = self.ends = 0.0
+
+    def start(self) -> None:
+        """Begin the clock."""
+        self.measured_from = time.perf_counter() + self._job.warm
+        self.ends = self.measured_from + self._job.seconds
+
+    def take(self, at: float) -> tuple[int, bytes] | None:
+        """Return the next request and its number, None when the time is over."""
+        if at >= self.ends:
+            return None
+        sequence = self._next
+        self._next += 1
+        self.began.append(at)
+        self.took.append(-1.0)
+        self.status.append(0)
+        rounds, place = divmod(sequence, len(self._ready))
+        if rounds:  # used up: the same again as other traffic, which the one `replace` pays for
+            return sequence, mix.tagged(self._plain[place], self._job.number + rounds)
+        return sequence, self._ready[place]
+
+    def answered(self, sequence: int, status: int, at: float) -> None:
+        """Note one answer."""
+        self.took[sequence] = at - self.began[sequence]
+        self.status[sequence] = status
+        self.statuses[status] += 1
+
+    def body(self, sequence: int) -> bytes:
+        """Return the body that was sent under a number."""
+        rounds, place = divmod(sequence, len(self._ready))
+        return mix.tagged(self.bodies[place], self._job.number + rounds)
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with one request under way."""
+
+    def __init__(self, load: Load, done: asyncio.Future[None]) -> None:
+        self._load = load
+        self._done = done
+        self._sequence = -1
+        self._buffer = b""
+        self._transport: asyncio.WriteTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own class is not one of asyncio's
+
+    def send(self, at: float) -> None:
+        """Send the next request; with none left, this connection is done."""
+        given = self._load.take(at)
+        if given is None:
+            if not self._done.done():
+                self._done.set_result(None)
+            return
+        self._sequence, request = given
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or len(data) < end + 4 + _length(data, end):
+            self._buffer = data
+            return
+        self._buffer = b""
+        at = time.perf_counter()
+        self._load.answered(self._sequence, int(data[9:12]), at)
+        self.send(at)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._done.done():
+            self._done.set_exception(ConnectionError(f"the server closed a connection: {exc}"))
+
+
+def _length(data: bytes, end: int) -> int:
+    place = data.find(b"content-length: ", 0, end)
+    if place < 0:
+        return 0
+    return int(data[place + 16 : data.index(b"\r", place)])
+
+
+async def send(job: Job) -> tuple[Report, bytes]:
+    """Send the traffic; return what came of it and the sha256 of every body answered 200, one after the other.
+
+    Raises ConnectionError, TimeoutError.
+    """
+    load = Load(job)
+    loop = asyncio.get_running_loop()
+    done = [loop.create_future() for _ in range(job.connections)]
+    opened = [await loop.create_connection(partial(Connection, load, one), "127.0.0.1", job.port) for one in done]
+    used, began = _cpu(), time.perf_counter()
+    load.start()
+    for _, connection in opened:
+        connection.send(time.perf_counter())
+    async with asyncio.timeout(job.warm + job.seconds + PATIENCE):
+        await asyncio.gather(*done)
+    used, wall = _cpu() - used, time.perf_counter() - began
+    for transport, _ in opened:
+        transport.close()
+    told = (sequence for sequence, status in enumerate(load.status) if status == 200)
+    return _report(load, used, wall), b"".join(sha256(load.body(sequence)).digest() for sequence in told)
+
+
+def _cpu() -> float:
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return spent.ru_utime + spent.ru_stime
+
+
+def _report(load: Load, used: float, wall: float) -> Report:
+    within = array.array("d")
+    window = load.ends - load.measured_from
+    for began, took in zip(load.began, load.took, strict=True):
+        if began >= load.measured_from and began + took <= load.ends:
+            within.append(took)
+    ordered = sorted(within)
+    if not ordered:
+        raise TimeoutError("nothing was answered within the measured time")
+    sent = sum(len(load.bodies[sequence % len(load.bodies)]) for sequence in range(len(load.began)))
+    return Report(
+        rate=len(ordered) / window,
+        p50=ordered[len(ordered) // 2] * 1000,
+        p99=ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] * 1000,
+        answers=len(load.began),
+        statuses={str(status): count for status, count in sorted(load.statuses.items())},
+        cpu=used,
+        wall=wall,
+        mean_body=sent / len(load.began),
+    )
+
+
+async def _main(job: Job) -> None:
+    report, acknowledged = await send(job)
+    await asyncio.to_thread(Path(job.acknowledged).write_bytes, acknowledged)
+    sys.stdout.buffer.write(orjson.dumps(asdict(report)))
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(Job(**orjson.loads(sys.argv[1]))))

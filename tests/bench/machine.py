@@ -1,0 +1,68 @@
+"""What the kernel says of processes: CPU time, memory, bytes written. Linux only, from /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name: [0] is the state, [1] the parent (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
+    """Return the CPU time a process has used, in its own code and in the kernel, and on demand its ended children's."""
+    fields = _stat(pid)
+    return sum(map(int, fields[11 : 15 if ended_children else 13])) / _TICK
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children: PostgreSQL's postmaster and every process of that server."""
+    found = [pid]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parent = int(_stat(int(entry.name))[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if parent == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, of its children, and of those that ended."""
+    total = cpu_seconds(pid, ended_children=True)
+    for child in family(pid)[1:]:
+        try:
+            total += cpu_seconds(child)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile; what it used is missing here once and its parent's from now on
+    return total
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Return the resident memory of a process now and at most so far, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    sizes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value}
+    return sizes["VmRSS"] / 1024, sizes["VmHWM"] / 1024
+
+
+def written_bytes(pid: int) -> int:
+    """Return how many bytes a process has caused to be written to disk."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+
+
+def busy_seconds() -> float:
+    """Return the CPU time all processes of this machine have used together (proc(5): all of `cpu` but idle, iowait)."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / _TICK
+
+
+def cores() -> int:
+    """Return how many cores all of this shares."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,47 @@
+"""The bench's quick form, as a person would run it. It asserts nothing about time: that is for people to read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECEIVERS = {"bare", "no-store", "sqlite", "postgresql"}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """What the quick form printed, and what it wrote."""
+    out = tmp_path_factory.mktemp("bench") / "bench.json"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, json.loads(out.read_text())
+
+
+@pytest.mark.bench
+def test_the_bench_measures_every_contender_in_every_round(told: tuple[str, dict[str, Any]]) -> None:
+    printed, found = told
+    assert set(found["contenders"]) == RECEIVERS
+    assert {len(one["rounds"]) for one in found["contenders"].values()} == {found["plan"]["rounds"]}
+    assert set(found["reconcile"]) == {"sqlite", "postgresql"}
+    assert all(one["sound"] for one in found["reconcile"].values())
+    for title in ("Deliveries", "What a delivery costs", "Memory of the server process", "Reconcile"):
+        assert title in printed
+    assert "WRONG" not in printed
+
+
+@pytest.mark.bench
+def test_every_delivery_the_bench_got_a_200_for_is_stored_once(told: tuple[str, dict[str, Any]]) -> None:
+    _, found = told
+    for name in ("sqlite", "postgresql"):
+        kept = found["contenders"][name]["kept"]
+        statuses = [one["load"]["statuses"] for one in found["contenders"][name]["rounds"]]
+        assert kept["sound"], kept
+        assert kept["acknowledged"] == sum(each.get("200", 0) for each in statuses) > 0
+        assert 0 < kept["bodies"] < kept["acknowledged"], "the traffic must hold duplicates"
