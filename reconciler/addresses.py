@@ -1,13 +1,9 @@
-"""Which addresses an upstream may have. What a name resolves to is vetted, and that very address is connected to."""
+"""Which addresses an upstream may have."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from socket import AF_INET, AddressFamily
 from typing import Literal
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 Reach = Literal["public", "private", "loopback"]
 
@@ -52,22 +48,3 @@ def vet(host: str, address: str, reach: Reach) -> None:
             f"{host} resolves to {found}, which is not on the public internet; set allow_private = true for the source "
             "when that is right"
         )
-
-
-class VettingResolver(AbstractResolver):
-    """Resolves names as the system does, and lets only permitted addresses through to the connector."""
-
-    def __init__(self, reach: Reach) -> None:
-        self._reach: Reach = reach
-        self._inner = ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AF_INET) -> list[ResolveResult]:
-        """Return the addresses of a name. Raises ForbiddenAddress when one of them is not permitted."""
-        found = await self._inner.resolve(host, port, family)
-        for one in found:
-            vet(host, one["host"], self._reach)
-        return found
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-        await self._inner.close()

@@ -20,7 +20,7 @@ from reconciler import claiming, pauses
 from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
 from reconciler.commit import TROUBLE, Committer
-from reconciler.pace import NO_SLOTS, Slots
+from reconciler.pace import Slots
 from reconciler.passes import PassReport
 from reconciler.plan import GiveUp, Relink
 from reconciler.refetch import Asked, ask
@@ -84,8 +84,11 @@ class Crew:
         slots = {name: one for name, one in slots.items() if one.total > 0}
         if slots and untried_since is None:
             async with self._database.read() as connection:
-                due = await claiming.due_sources(connection, slots, await now(connection))
-            slots = {name: one for name, one in slots.items() if name in due}
+                reading = await now(connection)
+                due = await claiming.due_sources(connection, slots, reading)
+                facts = await pauses.facts_of(connection, due)
+            paused = {name for name, fact in facts.items() if fact.paused and not fact.may_probe(reading)}
+            slots = {name: one for name, one in slots.items() if name in due - paused}
         if not slots:
             return 0
         async with self._database.write() as connection:
@@ -229,4 +232,4 @@ def _shared(slots: Mapping[str, Slots], most: int) -> dict[str, Slots]:
     for name, one in sorted(slots.items()):
         given[name] = _at_most(one, most)
         most -= given[name].total
-    return {name: one for name, one in given.items() if one.total > 0} or dict.fromkeys(slots, NO_SLOTS)
+    return given

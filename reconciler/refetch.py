@@ -58,6 +58,7 @@ async def ask(source: Source, task: Task, redactor: Redactor, now: datetime) -> 
     if isinstance(task.plan, GiveUp):
         message = "the tries of this round ended without an answer being recorded"
         look = Look(task.claim.fence, Answer.BUSY, message, evidence=False)
+        log_event("gave-up", level="warning", source=source.name, id=task.claim.id, message=message)
         return Asked(_entry(source, task, look, now), Answer.BUSY)
     began = time.monotonic()
     response: Response | None = None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from socket import AF_INET, AddressFamily
 from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from receiver import __version__
 from receiver.providers.base import Account, Request, Response, Unreadable, UpstreamBusy
 from receiver.providers.instants import http_date
-from reconciler.addresses import ForbiddenAddress, VettingResolver, literal, reach_of, vet
+from reconciler.addresses import ForbiddenAddress, Reach, literal, reach_of, vet
 
 LARGEST_ANSWER = 32 * 2**20
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -30,6 +33,25 @@ def origin(url: str) -> tuple[str, str, int]:
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError("not an http(s) URL with a host")
     return parts.scheme, parts.hostname.lower(), parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+class VettingResolver(AbstractResolver):
+    """Resolves names as the system does. What a name resolves to is vetted, and that very address is connected to."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach: Reach = reach
+        self._inner = ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AF_INET) -> list[ResolveResult]:
+        """Return the addresses of a name. Raises ForbiddenAddress when one of them is not permitted."""
+        found = await self._inner.resolve(host, port, family)
+        for one in found:
+            vet(host, one["host"], self._reach)
+        return found
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+        await self._inner.close()
 
 
 class Transport:

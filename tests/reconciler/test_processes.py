@@ -8,6 +8,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -116,12 +117,15 @@ async def test_work_that_kills_whoever_does_it_is_given_up_after_five_tries(
         await hanging.wait()
         return 200, document("wf")
 
+    def asked(times: int) -> bool:
+        return upstream.asked("wf") == times
+
     upstream.answers["/wf"] = hang
     await world.track("wf")
     try:
         for tries in range(1, 6):
             process = await start(world, "reconcile")
-            await until(lambda tries=tries: upstream.asked("wf") == tries)
+            await until(partial(asked, tries))
             process.kill()
             await process.communicate()
             await world.let_pass(timedelta(seconds=LEASE))

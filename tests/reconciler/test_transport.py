@@ -13,8 +13,8 @@ import pytest
 
 from receiver.ledger.records import Trust
 from receiver.providers.base import Account, Request, Unreadable, UpstreamBusy
-from reconciler.addresses import ForbiddenAddress, VettingResolver, reach_of, vet
-from reconciler.transport import ElsewhereRefused, Transport
+from reconciler.addresses import ForbiddenAddress, reach_of, vet
+from reconciler.transport import ElsewhereRefused, Transport, VettingResolver
 from tests.reconciler.world import Upstream, upstream_running
 
 
