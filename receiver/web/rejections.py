@@ -121,13 +121,13 @@ async def _add(conn: AsyncConnection, source: str, reason: str, tally: _Tally) -
     fresh = insert(rejections).values(source=source, reason=reason, count=0, last_at=tally.last_at, samples=[])
     await conn.execute(fresh.on_conflict_do_nothing())
     this = (rejections.c.source == source, rejections.c.reason == reason)
-    known = (await conn.execute(select(rejections).where(*this).with_for_update())).one()
+    known = (await conn.execute(select(rejections).where(*this).with_for_update())).mappings().one()
     await conn.execute(
         rejections.update()
         .where(*this)
         .values(
-            count=known.count + tally.count,
-            last_at=max(known.last_at, tally.last_at),
-            samples=(known.samples + tally.samples)[-SAMPLES:],
+            count=known["count"] + tally.count,
+            last_at=max(known["last_at"], tally.last_at),
+            samples=(known["samples"] + tally.samples)[-SAMPLES:],
         )
     )

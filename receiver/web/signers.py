@@ -28,7 +28,7 @@ class Signers:
             return keys
         try:
             async with self._database.read() as conn:
-                query = select(source_state.c.keys).where(source_state.c.source == source)
+                query = select(source_state.c["keys"]).where(source_state.c.source == source)
                 keys = (await conn.execute(query)).scalar_one_or_none()
         except LedgerError:
             return keys  # old ones are better than none

@@ -10,7 +10,7 @@ from typing import Any
 from receiver.ledger.database import Database
 from receiver.ledger.operations import rejections
 from receiver.web.rejections import Rejections
-from tests.web.client import ask, event
+from tests.web.client import ask, connect, event, head, read_answer
 from tests.web.conftest import Receiving
 from tests.web.rows import rows
 
@@ -48,6 +48,23 @@ async def test_the_reconciler_gets_its_parts_beats_and_is_told_to_end(receiving:
         assert (await ask("GET", f"{running.url}/healthz")).status == 200
         assert seen == [database]
     assert seen == [database, "ended"]
+
+
+async def test_whoever_waits_for_long_is_told_of_the_end_before_it_waits_for_what_is_in_flight(
+    receiving: Receiving,
+) -> None:
+    async with receiving() as running:
+        body = event("wf-1", "failed")
+        reader, writer = await connect(running.url)
+        writer.write(head("POST", running.hook(), {"content-length": str(len(body))}) + body[:5])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        running.server.stop()
+        await asyncio.wait_for(running.site.stopping.wait(), 1)
+        await asyncio.sleep(0.2)
+        writer.write(body[5:])
+        assert (await read_answer(reader)).status == 200
+        writer.close()
 
 
 async def test_rejections_that_cannot_be_written_are_kept_for_the_next_time(

@@ -190,7 +190,9 @@ async def test_several_workers_end_together_and_lose_nothing(postgres_url: str, 
     database = await Database.open(postgres_url)
     async with serve("--no-reconciler", "--workers", "3", folder=tmp_path, **environment(postgres_url)) as server:
         assert server.log[0]["workers"] == 3
+        workers = _worker_pids(server.process.pid)
         traffic, code = await _stop_in_traffic(server)
+        assert not any(map(_alive, workers))
     assert code == 0
     await _all_kept(database, traffic)
     await database.close()
