@@ -122,7 +122,7 @@ def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh
     assert entry.reading is not None
     facts = Evidence(name, entry.kind, entry.at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
     reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
-    merged = merge(state, reading, facts)
+    merged = merge(state, reading, facts, restartable=entry.policy.restartable)
     tell(state, entry)
     settle_batch(batch, entry, state, merged, name)
     return merged

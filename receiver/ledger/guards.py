@@ -1,6 +1,7 @@
 """The database's own refusals: what even a hand-typed UPDATE cannot do to the ledger.
 
-- A confirmed ending is final: `status`, `run` and `confirmed_at` of its row stay (R2).
+- A confirmed ending is final: `status`, `run` and `confirmed_at` of its row stay (R2). Only a workflow whose ended run
+  is kept in `past_runs` as it was may go on to the next run (R10).
 - Evidence is never edited, but a hint may be given its workflow and number when a look confirms it, and a body may be
   pruned to null.
 - `first_seen_at` of a workflow never changes (R14).
@@ -38,6 +39,21 @@ BEGIN
 END
 $$
 """
+# A WHEN clause of PostgreSQL cannot look into another table; this does, and runs only where something is wrong or new.
+_REFUSE_ENDING = """
+CREATE OR REPLACE FUNCTION hookledger_refuse_ending() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF %s THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION '%%', TG_ARGV[0] USING ERRCODE = '23514';
+END
+$$
+"""
+_NEXT_RUN = (
+    "NEW.run = OLD.run + 1 AND EXISTS (SELECT 1 FROM past_runs p WHERE p.workflow = OLD.pk AND p.run = OLD.run"
+    " AND p.status = OLD.status AND p.confirmed_at = OLD.confirmed_at)"
+)
 _GUARDS = {
     "sqlite": "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'guard\\_%' ESCAPE '\\'",
     "postgresql": (
@@ -53,12 +69,13 @@ _PERMITTED = {
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """One refusal: an UPDATE of `table` for which `when` holds fails with `message`."""
+    """One refusal: an UPDATE of `table` for which `when` holds, and `unless` does not, fails with `message`."""
 
     table: str
     rule: str
     when: str
     message: str
+    unless: str | None = None
 
     @property
     def name(self) -> str:
@@ -67,12 +84,14 @@ class Guard:
 
     def create(self, dialect: str) -> str:
         """Return the statement that makes the trigger."""
-        action = (
-            f"BEGIN SELECT RAISE(ABORT, '{self.message}'); END"
-            if dialect == "sqlite"
-            else f"EXECUTE FUNCTION hookledger_refuse('{self.message}')"
-        )
-        return f"CREATE TRIGGER {self.name} BEFORE UPDATE ON {self.table} FOR EACH ROW WHEN ({self.when}) {action}"
+        when = self.when
+        if dialect == "sqlite":
+            when += f" AND NOT ({self.unless})" if self.unless else ""
+            action = f"BEGIN SELECT RAISE(ABORT, '{self.message}'); END"
+        else:
+            function = "hookledger_refuse_ending" if self.unless else "hookledger_refuse"
+            action = f"EXECUTE FUNCTION {function}('{self.message}')"
+        return f"CREATE TRIGGER {self.name} BEFORE UPDATE ON {self.table} FOR EACH ROW WHEN ({when}) {action}"
 
 
 def guards(dialect: str, columns: Mapping[str, Sequence[str]]) -> list[Guard]:
@@ -86,8 +105,9 @@ def guards(dialect: str, columns: Mapping[str, Sequence[str]]) -> list[Guard]:
             "ending",
             f"OLD.confirmed_at IS NOT NULL AND OLD.status IN ({endings}) AND ({changed}) AND NOT {_PERMITTED[dialect]}",
             f"R2: a confirmed ending is final: status, run and confirmed_at of this row of {table} cannot change",
+            _NEXT_RUN if table == "workflows" and "past_runs" in columns else None,
         )
-        for table in ("workflows", "steps", "jobs")
+        for table in ("workflows", "steps", "jobs", "past_runs")
         if table in columns
     ]
     if "workflows" in columns:
@@ -125,10 +145,12 @@ def reinstall(conn: Connection) -> None:
     remove(conn)
     dialect = conn.dialect.name
     live = inspect(conn)
-    present = set(live.get_table_names()) & {"workflows", "steps", "jobs", "evidence"}
+    present = set(live.get_table_names()) & {"workflows", "steps", "jobs", "past_runs", "evidence"}
     columns = {table: [column["name"] for column in live.get_columns(table)] for table in present}
     if dialect == "postgresql":
         conn.exec_driver_sql(_REFUSE)
+        if "past_runs" in present:
+            conn.exec_driver_sql(_REFUSE_ENDING % _NEXT_RUN)
     for guard in guards(dialect, columns):
         conn.exec_driver_sql(guard.create(dialect))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from receiver.ledger import fields, inference, motion
+from receiver.ledger import fields, inference, motion, runs
 from receiver.ledger.nodes import Evidence, Merged, Node, WorkflowState
 from receiver.ledger.records import EvidenceKind, Level, Observation, Reading, TransitionKind
 from receiver.ledger.states import Status
@@ -22,11 +22,18 @@ def new_state(source: str, workflow_id: str, now: datetime, via: str) -> Workflo
     return WorkflowState(source, workflow_id, 1, node, first_seen_via=via)
 
 
-def merge(state: WorkflowState, reading: Reading, evidence: Evidence) -> Merged:
-    """Apply one reading to a workflow. The reading's workflow id is the state's; the caller saw to that."""
+def merge(state: WorkflowState, reading: Reading, evidence: Evidence, *, restartable: bool = False) -> Merged:
+    """Apply one reading to a workflow. The reading's workflow id is the state's; the caller saw to that.
+
+    `restartable` is the provider's word that a finished id may run again (R10).
+    """
     out = Merged()
     look = reading.snapshot and evidence.kind is EvidenceKind.FETCH
     newest = state.asked_at is None or evidence.instant >= state.asked_at
+    if restartable and runs.only_a_hint(state, reading, evidence, out):
+        return out
+    if restartable and look and newest:
+        runs.begin_if_restarted(state, reading, evidence)
     for observation in reading.observations:
         node = _node_for(state, observation, evidence)
         _apply(state, node, observation, evidence, out, look=look)

@@ -106,6 +106,15 @@ class Blob:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run that is over because the next one began (R10): what its workflow was at the end."""
+
+    run: int
+    node: Node
+    ending_delivered_at: datetime | None
+
+
 @dataclass(slots=True)
 class WorkflowState:
     """One workflow with everything that hangs on it. `about` holds the columns only a workflow has, by name."""
@@ -119,6 +128,7 @@ class WorkflowState:
     jobs: dict[str, Node] = field(default_factory=dict)
     blobs: dict[str, Blob] = field(default_factory=dict)
     dropped_blobs: list[str] = field(default_factory=list)
+    past: list[PastRun] = field(default_factory=list)  # runs that ended with the evidence at hand
     first_seen_via: str = "delivery"
     submitted_at: datetime | None = None
     news_at: datetime | None = None

@@ -13,7 +13,7 @@ from receiver.ledger.merge import new_state
 from receiver.ledger.nodes import ABOUT, Blob, Node, WorkflowState
 from receiver.ledger.records import Level, Transition
 from receiver.ledger.states import Status
-from receiver.ledger.tables import blobs, jobs, steps, transitions, workflows
+from receiver.ledger.tables import blobs, jobs, past_runs, steps, transitions, workflows
 
 Key = tuple[str, str]  # (source, id)
 
@@ -35,6 +35,7 @@ BLOB = (
 _WORKFLOW_COLUMNS = ("source", "id", "run", *NODE, "facts", "stamps", *OWN, *ABOUT)
 _STEP_COLUMNS = ("workflow", "run", "key", *NODE, "facts", "stamps")
 _JOB_COLUMNS = ("workflow", "run", "key", "step", *NODE, "facts", "stamps")
+_PAST_COLUMNS = ("workflow", "run", *NODE, "facts", "stamps", "ending_delivered_at")
 _BLOB_COLUMNS = ("workflow", "run", "id", "source", *BLOB)
 _TRANSITION_COLUMNS = (
     "workflow", "seq", "run", "level", "key", "from_status", "to_status", "kind", "evidence", "upstream_at",
@@ -119,8 +120,14 @@ def _workflow_row(state: WorkflowState) -> tuple[Any, ...]:
 
 
 async def save(connection: AsyncConnection, states: Iterable[WorkflowState]) -> None:
-    """Write back what changed of locked workflows; their rows exist already."""
+    """Write back what changed of locked workflows; their rows exist already. Runs that are over go first (R10)."""
     ordered = sorted(states, key=lambda state: (state.source, state.id))
+    over = [
+        (state.pk, past.run, *_node_values(past.node), past.ending_delivered_at)
+        for state in ordered
+        for past in state.past
+    ]
+    await bulk.insert(connection, past_runs, _PAST_COLUMNS, over)
     rows = [(*_workflow_row(state)[2:], state.pk) for state in ordered if state.node.dirty]
     await bulk.update(connection, workflows, ("pk",), _WORKFLOW_COLUMNS[2:], rows)
     pairs = [(state, node) for state in ordered for node in _sorted(state.steps) if node.dirty]

@@ -136,6 +136,17 @@ steps = Table(
     *_node_columns(),
 )
 
+# What a workflow was at the end of a run, kept when the next run begins (R10). The guard lets `workflows` move on to
+# the next run only once this row is there.
+past_runs = Table(
+    "past_runs",
+    metadata,
+    _workflow(),
+    Column("run", Integer, primary_key=True),
+    *_node_columns(),
+    Column("ending_delivered_at", Instant),
+)
+
 jobs = Table(
     "jobs",
     metadata,
