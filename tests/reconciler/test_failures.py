@@ -152,16 +152,37 @@ async def test_a_refused_key_pauses_its_source_with_one_attention_and_charges_no
     assert (state.paused_because, state.paused_until, state.probe_at) == (None, None, None)
 
 
-async def test_a_paused_source_holds_up_no_other_and_a_probe_without_work_is_not_spent(
+async def test_a_good_answer_to_what_was_sent_before_the_pause_does_not_end_it(
     world: World, upstream: Upstream
 ) -> None:
+    async def slow() -> tuple[int, object]:
+        await asyncio.sleep(0.5)
+        return 200, document("slow")
+
+    upstream.answers["/slow"] = slow
+    upstream.answers["/wf"] = (401, {"title": "Unauthorized"})
+    await world.track("slow")
+    await world.track("wf")
+    report = await one_pass(world)
+    assert (report.counts["shown"], report.counts["credentials"]) == (1, 1)
+    assert await world.open_attention() == ["credentials"]
+    (state,) = await world.rows_of_sources()
+    assert state.paused_because == "credentials"
+
+
+async def test_a_probe_is_not_spent_on_a_check_that_turns_out_to_be_put_off(world: World, upstream: Upstream) -> None:
     upstream.answers["/wf"] = (401, {"title": "Unauthorized"})
     await world.track("wf")
     await one_pass(world)
-    await world.let_pass(timedelta(seconds=31))
     async with world.database.write() as connection:
         await connection.exec_driver_sql("UPDATE checks SET due_at = NULL")
-    await one_pass(world)  # the half minute is over, but nothing is due
+    await world.deliver("chatty", "processing", ago=timedelta(minutes=3))
+    await world.deliver("chatty", "processing", progress=0.5)
+    await world.let_pass(timedelta(seconds=31))
+    await one_pass(world)
+    assert upstream.asked("chatty") == 0
+    assert (await world.check("chatty")).leased_until is None
+
     upstream.answers["/wf"] = (200, document("wf"))
     await world.want("wf")
     await one_pass(world)
