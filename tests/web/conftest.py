@@ -32,7 +32,12 @@ class Running:
     url: str
     site: Site
     server: Server
-    app: Starlette
+
+    @property
+    def app(self) -> Starlette:
+        app = self.server.config.app
+        assert isinstance(app, Starlette)
+        return app
 
     def hook(self, source: str = "civ", *, token: str | None = TOKEN, ref: str | None = None) -> str:
         query = [f"token={token}"] if token is not None and source != "hinted" else []
@@ -86,7 +91,7 @@ def receiving(database: Database, config: Config) -> Receiving:
         sock = bind("127.0.0.1", 0)
         url = address_of(sock)
         async with running(app, sock) as server:
-            yield Running(url, app.state.site, server, app)
+            yield Running(url, app.state.site, server)
 
     return start
 
