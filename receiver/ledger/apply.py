@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, checks, evidence, hints, looks, store
+from receiver.ledger import attention, checks, correlation, evidence, hints, looks, store
 from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry, Result
@@ -48,6 +48,7 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     of the batch must be committed.
     """
     batch = Batch(now)
+    await correlation.resolve(connection, entries)
     wanted: dict[Key, tuple[datetime, str]] = {}
     for entry in entries:
         if entry.creates:

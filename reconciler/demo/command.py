@@ -90,7 +90,7 @@ async def _quiet(session: aiohttp.ClientSession, stage: Stage) -> bool:
 
 async def _children(session: aiohttp.ClientSession, stage: Stage) -> bool:
     """Whether no step or job is open: an ended workflow may still wait for the look that settles its children."""
-    listed = await every_workflow(session, stage, "stale=false")
+    listed = await every_workflow(session, stage)
     return all(part["terminal"] for one in listed for part in [*one["steps"], *one["jobs"]])
 
 

@@ -293,3 +293,20 @@ async def test_rows_of_steps_and_jobs_are_written_only_when_they_change(database
     query = select(workflows.c.evidence_seq)
     async with database.read() as connection:
         assert (await connection.execute(query)).scalar_one() == 2
+
+
+def nameless(second, ref, body):
+    entry = delivery(second, saw("processing"), wf="", body=body)
+    entry.ref = ref
+    return entry
+
+
+async def test_a_delivery_that_names_no_id_finds_its_workflow_by_the_ref_of_its_url(database):
+    tracked = delivery(1, saw("scheduled"))
+    tracked.ref = "order-7"
+    await put(database, tracked)
+    (found, lost) = await put(database, nameless(2, "order-7", b"1"), nameless(3, "order-8", b"2"))
+    assert (found.outcome, lost.outcome) == (Outcome.APPLIED, Outcome.QUARANTINED)
+    assert (await loaded(database)).node.status.value == "processing"
+    assert await attentions(database) == [("delivery", lost.evidence, "unreadable")]
+    assert len(await rows(database, workflows)) == 1
