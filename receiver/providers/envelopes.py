@@ -30,7 +30,12 @@ def read_fault(body: bytes) -> Fault:
         return Fault(message=None)
     inner = value.get("error")
     told = inner if isinstance(inner, dict) else value
-    message = _text(told.get("message")) or (inner if isinstance(inner, str) else None) or _problem(value)
+    message = (
+        _text(told.get("message"))
+        or _text(told.get("msg"))
+        or (inner if isinstance(inner, str) else None)
+        or _problem(value)
+    )
     request_id = _text(told.get("request_id")) or _text(value.get("request_id")) or _text(value.get("traceId"))
     code = _scalar(told.get("code"))
     if code is None and isinstance(inner, dict):

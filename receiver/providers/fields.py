@@ -68,6 +68,11 @@ def fraction(value: Any) -> float | None:
     return min(1.0, max(0.0, float(value))) if type(value) in NUMBER else None
 
 
+def percent(value: Any) -> float | None:
+    """Return a number of 0..100 as one of 0..1, held to that, else None."""
+    return min(1.0, max(0.0, value / 100)) if type(value) in NUMBER else None
+
+
 def rows(value: Any) -> list[JsonObject] | None:
     """Return the objects of a list, None when it is not a list."""
     return [item for item in value if type(item) is dict] if type(value) is list else None
