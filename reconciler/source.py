@@ -50,6 +50,6 @@ class Source:
             provider_named(source.provider),
             account,
             config.policy(name),
-            Pace(source.concurrency, source.budget),
+            Pace(source.concurrency, source.request_budget),
             transport,
         )

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from receiver.config.sections import Section, several
-from receiver.config.units import Count, Duration, PositiveDuration, RequestBudget
+from receiver.config.units import Budget, Count, Duration, PositiveDuration, RequestBudget, budget
 from receiver.config.urls import is_loopback, web_url
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import Trust
@@ -180,6 +180,12 @@ class SourceConfig(Section):
         if self.declared_trust is not None:
             return self.declared_trust
         return Trust.SIGNED if self.signing_secrets else Trust.TOKEN
+
+    @property
+    def request_budget(self) -> Budget | None:
+        """How many requests upstream may be sent: as set here, else as its provider knows; None for no limit."""
+        known = self._habits.budget
+        return self.budget or (budget(known) if known else None)
 
     def account(self, name: str) -> Account:
         """Return what the provider may know about this source, secrets included (hidden from its repr)."""

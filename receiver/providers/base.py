@@ -134,7 +134,8 @@ class Habits:
     delivery from another and are hashed with the body (R13); headers that change with every retry are not among them.
     `blob_hosts` are the host suffixes its output URLs may have, () for any. `restartable` says that a finished id may
     run again (R10). `locator` names what is needed besides the id to ask again. `publishes_keys` says that deliveries
-    are signed with keys upstream publishes, so that trust `signed` needs no secret of ours.
+    are signed with keys upstream publishes, so that trust `signed` needs no secret of ours. `budget` is how many
+    requests an account may send, written as a source's setting of that name (`5/min`); None where upstream names none.
     """
 
     poll: tuple[float, ...]
@@ -149,6 +150,7 @@ class Habits:
     bulk_size: int = 1
     identity_headers: tuple[str, ...] = ()
     publishes_keys: bool = False
+    budget: str | None = None
 
 
 class Provider(Protocol):

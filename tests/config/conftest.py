@@ -21,7 +21,7 @@ SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLNIK"
 class Upstream:
     """As much of a provider as a configuration asks about."""
 
-    def __init__(self, name: str, *trusts: Trust, publishes_keys: bool = False) -> None:
+    def __init__(self, name: str, *trusts: Trust, publishes_keys: bool = False, budget: str | None = None) -> None:
         self.name = name
         self.habits = Habits(
             poll=(1, 2, 3),
@@ -31,6 +31,7 @@ class Upstream:
             default_base_url="https://api.upstream.example",
             trusts=trusts,
             publishes_keys=publishes_keys,
+            budget=budget,
         )
 
 
@@ -39,7 +40,7 @@ PROVIDERS = cast(
     {
         "civitai": Upstream("civitai", Trust.TOKEN, Trust.HINT, Trust.NONE),
         "signer": Upstream("signer", *Trust),
-        "publisher": Upstream("publisher", *Trust, publishes_keys=True),
+        "publisher": Upstream("publisher", *Trust, publishes_keys=True, budget="5/min"),
     },
 )
 

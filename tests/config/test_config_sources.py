@@ -232,6 +232,14 @@ def test_what_the_reconciler_reads_is_as_it_was_set(source: Source, line: str, f
     assert str(getattr(source(line).sources["it"], field)) == shown
 
 
+@pytest.mark.parametrize(
+    ("provider", "line", "budget"),
+    [("publisher", "", "5/min"), ("publisher", 'budget = "2/s"', "2/s"), ("signer", "", "None")],
+)
+def test_a_budget_that_is_not_set_is_the_providers(load: Load, provider: str, line: str, budget: str) -> None:
+    assert str(load(table('trust = "hint"', line, provider=provider)).sources["it"].request_budget) == budget
+
+
 def test_hook_tokens_and_signing_secrets_may_be_lists_for_rotation(load: Load) -> None:
     account = load(
         table(
