@@ -124,12 +124,12 @@ async def plan_claims(
 async def loaded(
     connection: AsyncConnection, names: Sequence[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], Check], dict[tuple[str, str], WorkflowState]]:
-    """Load checks with their workflows, unlocked. Whether `overdue` is open is filled into each check's memory."""
+    """Load checks with their workflows, unlocked. What attention is open is filled into each check's memory."""
     found = await checks.load(connection, names, lock=False)
     states = await store.load(connection, names)
     open_kinds = await attention.open_kinds(connection, [s.pk for s in states.values() if s.pk is not None])
     for key, state in states.items():
-        found[key].memory.overdue = "overdue" in open_kinds.get(state.pk or 0, set())
+        found[key].memory.told = frozenset(open_kinds.get(state.pk or 0, ()))
     return found, states
 
 

@@ -18,8 +18,9 @@ from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry, Result
 from receiver.ledger.merge import by_hand, merge, merge_gone
 from receiver.ledger.nodes import ABOUT, Evidence, Merged, WorkflowState
+from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Transition
-from receiver.ledger.schedule import deadline_of, plan_check
+from receiver.ledger.schedule import deadline_of, plan_check, uncollected_from
 from receiver.ledger.store import Key
 
 
@@ -50,8 +51,9 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     batch = Batch(now)
     await correlation.resolve(connection, entries)
     wanted: dict[Key, tuple[datetime, str]] = {}
+    overtaken = await checks.overtaken(connection, [(e.source, e.workflow_id, e.look) for e in entries if e.look])
     for entry in entries:
-        if entry.creates:
+        if entry.creates and (entry.source, entry.workflow_id) not in overtaken:
             wanted.setdefault((entry.source, entry.workflow_id or ""), (now, _via(entry)))
     batch.created = await store.create_missing(connection, wanted) if wanted else set()
     names = {(e.source, e.workflow_id) for e in entries if e.workflow_id is not None}
@@ -228,22 +230,30 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
 
 
 def _plan(batch: Batch, entries: Sequence[Entry]) -> None:
-    """Work out each workflow's next look, and open or close `overdue`."""
+    """Work out each workflow's next look, and open or close what the passing of time is the cause of."""
     policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
     for key, policy in policies.items():
         check, state = batch.checks[key], batch.states.get(key)
         if state is not None:
-            kinds = batch.concerns.get(state.pk or 0, set())
             check.workflow = state.pk
-            check.memory.overdue = "overdue" in kinds
-            if state.node.status.terminal:
-                if kinds & {"overdue", "gone"}:
-                    batch.closed.append((state.source, state.id, ("overdue", "gone")))
-            elif not check.memory.overdue and batch.now >= deadline_of(state, policy):
-                batch.raised.append(Concern("workflow", state.source, state.id, "overdue", state.pk))
-                check.memory.overdue = True
+            check.memory.told = frozenset(_told_in_time(batch, state, policy))
         if not check.dropped:
             check.schedule(plan_check(state, check.memory, policy))
+
+
+def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str]:
+    """Return the kinds of attention that are open for a workflow, after opening and closing by the clock."""
+    kinds = batch.concerns.get(state.pk or 0, set())
+    if state.node.status.terminal:
+        if kinds & {"overdue", "gone"}:
+            batch.closed.append((state.source, state.id, ("overdue", "gone")))
+        from_then, kind = uncollected_from(state), "uncollected"
+    else:
+        from_then, kind = deadline_of(state, policy), "overdue"
+    if from_then is None or batch.now < from_then or kind in kinds:
+        return kinds
+    batch.raised.append(Concern("workflow", state.source, state.id, kind, state.pk))
+    return {*kinds, kind}
 
 
 async def _write(connection: AsyncConnection, batch: Batch) -> None:

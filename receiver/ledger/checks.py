@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import bulk
+from receiver.ledger.entries import Look
 from receiver.ledger.schedule import Due, Memory
 from receiver.ledger.tables import checks
 
@@ -77,6 +78,17 @@ def _check(row: Mapping[str, Any]) -> Check:
         row["source"], row["id"], memory, row["workflow"], row["reasons"], row["due_at"], row["lane"], row["fence"],
         row["leased_until"], row["last_error"], row["seen_sha256"], row["seen_evidence"], stored=True,
     )  # fmt: skip
+
+
+async def overtaken(connection: AsyncConnection, looks: Iterable[tuple[str, str | None, Look]]) -> set[Key]:
+    """Return the names whose look has lost its lease to another, as far as can be told without a lock.
+
+    Asked before workflows are made: an answer that will not be applied makes none.
+    """
+    fences = {(source, name): look.fence for source, name, look in looks if name is not None}
+    rows = await bulk.by_keys(connection, checks, ("source", "id"), sorted(fences))
+    held = {(row["source"], row["id"]): row["fence"] for row in rows}
+    return {key for key, fence in fences.items() if held.get(key) != fence}
 
 
 async def save(connection: AsyncConnection, changed: Iterable[Check]) -> None:

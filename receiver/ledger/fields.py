@@ -157,8 +157,6 @@ def _link(blob: Blob, seen: BlobSeen, evidence: Evidence) -> None:
     blob.put("url", seen.url)
     blob.put("url_expires_at", seen.url_expires_at)
     blob.put("url_confirmed", evidence.confirms)
-    if seen.url is not None:
-        blob.put("gone_at", None)
 
 
 def _drop_invented(state: WorkflowState, reading: Reading) -> None:

@@ -47,7 +47,7 @@ def finish(
     if look.answer is Answer.GONE:
         return _missed(check, entry, state, now)
     if look.answer is Answer.REFUSED:
-        check.dropped = state is None
+        check.dropped = state is None and not _wanted_since(memory, entry)
         memory.attempts = 0
         _forget(memory, entry, "wanted_at")
         memory.retry_at = now + DAILY
@@ -105,7 +105,8 @@ def _missed(
 ) -> tuple[list[Concern], tuple[str, ...]]:
     memory = check.memory
     if state is None:
-        check.dropped = True  # a hint about an id upstream does not know
+        check.dropped = not _wanted_since(memory, entry)  # a hint about an id upstream does not know
+        memory.hinted_at = None
         return [], ()
     memory.attempts = 0
     _forget(memory, entry, "wanted_at")
@@ -118,6 +119,11 @@ def _missed(
     if memory.misses < MISSES:
         return [], ()
     return _concern("gone", entry, state, "upstream does not know this workflow (404)"), ()
+
+
+def _wanted_since(memory: Memory, entry: Entry) -> bool:
+    """Whether somebody came to wait for this workflow while the look was under way."""
+    return memory.wanted_at is not None and memory.wanted_at > entry.at
 
 
 def _concern(kind: str, entry: Entry, state: WorkflowState | None, note: str) -> list[Concern]:

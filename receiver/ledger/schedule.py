@@ -36,6 +36,7 @@ LANE_OF = {
     "silence": "standing",
     "deadline": "standing",
     "blobs": "standing",
+    "uncollected": "standing",
     "hint": "hints",
 }
 _LANE_ORDER = ("interactive", "fresh", "standing", "hints")
@@ -54,7 +55,7 @@ class Memory:
     looks: int = 0
     misses: int = 0
     hints: int = 0
-    overdue: bool = False  # attention `overdue` is open: the deadline has nothing more to say
+    told: frozenset[str] = frozenset()  # kinds of attention that are open: their instants have nothing more to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def plan_check(state: WorkflowState | None, memory: Memory, policy: Policy) -> D
         if memory.doubted_at is not None and (asked is None or memory.doubted_at > asked):
             reasons["doubt"] = max(memory.doubted_at, asked + SPACED) if asked else memory.doubted_at
         if state.node.status.terminal:
-            reasons |= _after_the_end(state, policy)
+            reasons |= _after_the_end(state, memory, policy)
         else:
             reasons |= _while_alive(state, memory, policy)
     if not reasons:
@@ -105,7 +106,7 @@ def _while_alive(state: WorkflowState, memory: Memory, policy: Policy) -> dict[s
     else:
         quiet_since = max(state.news_at, last)
         reasons["silence"] = min(quiet_since + policy.silence, last + 4 * policy.silence)
-    if not memory.overdue:
+    if "overdue" not in memory.told:
         reasons["deadline"] = deadline_of(state, policy)
     return reasons
 
@@ -115,7 +116,24 @@ def deadline_of(state: WorkflowState, policy: Policy) -> datetime:
     return min(filter(None, (state.node.first_seen_at, state.submitted_at))) + policy.deadline
 
 
-def _after_the_end(state: WorkflowState, policy: Policy) -> dict[str, datetime]:
+def uncollected_from(state: WorkflowState) -> datetime | None:
+    """Return when a person is to be told that upstream will delete outputs soon (attention `uncollected`).
+
+    A third of their lifetime ahead of it, a day at most; None where upstream is not known to delete them.
+    """
+    if not state.node.status.terminal or state.node.finished_at is None:
+        return None
+    found: list[datetime] = []
+    for blob in state.blobs.values():
+        ends = [at for at in (blob.media_expires_at, blob.record_expires_at) if at is not None]
+        if ends and blob.available and blob.gone_at is None:
+            end = min(ends)
+            ahead = min(max(end - (state.node.completed_at or state.node.finished_at), timedelta(0)) / 3, DAILY)
+            found.append(end - ahead)
+    return min(found, default=None)
+
+
+def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict[str, datetime]:
     node = state.node
     assert node.finished_at is not None
     reasons: dict[str, datetime] = {}
@@ -125,6 +143,9 @@ def _after_the_end(state: WorkflowState, policy: Policy) -> dict[str, datetime]:
     unasked = [at for at in confirm if at is not None]
     if unasked:
         reasons["confirm"] = min(unasked)
+    vanishing = uncollected_from(state)
+    if vanishing is not None and "uncollected" not in memory.told:
+        reasons["uncollected"] = vanishing
     settled_from = _asked_long_enough_after(state)
     if settled_from is not None and any(not child.status.terminal for child in state.children()):
         reasons["children"] = settled_from

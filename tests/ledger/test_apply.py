@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import select
 
 from receiver.ledger import checks
 from receiver.ledger.entries import Answer, Entry
-from receiver.ledger.records import EvidenceKind, Level, Outcome, Reading, Trust
+from receiver.ledger.records import BlobSeen, EvidenceKind, Level, Outcome, Reading, Trust
 from receiver.ledger.tables import delivery_keys, evidence, transitions, workflows
 from tests.ledger.applying import (
     HINTS,
@@ -310,3 +312,35 @@ async def test_a_delivery_that_names_no_id_finds_its_workflow_by_the_ref_of_its_
     assert (await loaded(database)).node.status.value == "processing"
     assert await attentions(database) == [("delivery", lost.evidence, "unreadable")]
     assert len(await rows(database, workflows)) == 1
+
+
+async def test_outputs_that_upstream_will_delete_are_attention_while_there_is_time_to_act(database):
+    blob = BlobSeen("wf~0", "image", available=True, url="https://x.test/0", media_expires_at=at(3600))
+    ending = delivery(1, saw("succeeded", completed_at=at(0)), trust=Trust.SIGNED)
+    ending.reading = replace(ending.reading, blobs=(blob,))
+    await put(database, ending)
+    check = await check_of(database)
+    assert (check.reasons.keys(), check.due_at) == ({"uncollected"}, at(2400))
+    assert await attentions(database) == []
+    one = await claim_one(database, 2401)
+    await put(database, answer(2401, one, saw("succeeded", completed_at=at(0))))
+    assert await attentions(database) == [("workflow", "wf", "uncollected")]
+    assert (await check_of(database)).due_at is None, "said once"
+
+
+async def test_an_answer_that_comes_too_late_makes_no_workflow(database):
+    await put(database, delivery(1, saw("succeeded"), trust=Trust.HINT, policy=HINTS))
+    slow = await claim_one(database, 3)
+    await claim_one(database, 100)
+    (late,) = await put(database, answer(3, slow, saw("processing"), policy=HINTS), now=101)
+    assert late.stale
+    assert await rows(database, workflows) == []
+
+
+async def test_a_wish_made_while_a_hint_is_looked_into_outlives_its_404(database):
+    await put(database, delivery(1, saw("succeeded"), trust=Trust.HINT, policy=HINTS))
+    one = await claim_one(database, 3)
+    async with database.write() as connection:
+        await checks.want(connection, "civ", "wf", None, at(4))
+    await put(database, answer(3, one, how=Answer.GONE, policy=HINTS), now=5)
+    assert (await check_of(database)).wanted_at == at(4)
