@@ -17,7 +17,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from receiver.config import load_config
+from receiver.config import Config, load_config
 from receiver.intake import Intake
 from receiver.ledger import migrate
 from receiver.ledger.database import Database
@@ -50,10 +50,10 @@ class Storeless(Intake):
 
 
 class Bare:
-    """An application that reads the body and answers 204. `state` is what our server looks at."""
+    """An application that reads the body and answers 204. `state` is what our server looks at: settings and an end."""
 
-    def __init__(self) -> None:
-        self.state = SimpleNamespace(site=SimpleNamespace(stopping=asyncio.Event()))
+    def __init__(self, config: Config) -> None:
+        self.state = SimpleNamespace(site=SimpleNamespace(config=config, stopping=asyncio.Event()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -87,7 +87,7 @@ async def _no_store(file: Path, port: int) -> None:
 
 
 async def _bare(file: Path, port: int) -> None:
-    await _serve(Bare(), port)
+    await _serve(Bare(load_config(file)), port)
 
 
 CEILINGS = {"no-store": _no_store, "bare": _bare}

@@ -149,8 +149,18 @@ def kept_line(kept: Kept) -> str:
 
 def print_passes(console: Console, passes: Mapping[str, Passes]) -> None:
     """Print the reconciler's figures."""
-    table = Table(title="Reconcile: one pass, every workflow looked at once")
-    columns = ("", "workflows/s", "bare GET loop/s", "of bare", "upstream busy", "(bare)", "memory MiB", "answered")
+    table = Table(title="Reconcile: one pass over workflows that must all be looked at")
+    columns = (
+        "",
+        "looks/s",
+        "bare GET loop/s",
+        "of bare",
+        "upstream busy",
+        "(bare)",
+        "memory MiB",
+        "looks",
+        "not seen",
+    )
     for column in columns:
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for name, found in passes.items():
@@ -162,7 +172,8 @@ def print_passes(console: Console, passes: Mapping[str, Passes]) -> None:
             f"{statistics.median(one.upstream_share for one in found.rounds):.2f}",
             f"{statistics.median(one.bare_upstream_share for one in found.rounds):.2f}",
             f"{max(one.memory for one in found.rounds):.0f}",
-            f"{min(one.shown for one in found.rounds)} of {found.workflows}",
+            f"{statistics.median(one.shown for one in found.rounds):.0f}",
+            f"{sum(one.unseen for one in found.rounds)} of {found.workflows * len(found.rounds)}",
         )
     console.print(table)
     busiest = min(
