@@ -18,7 +18,7 @@ from tests.bench.contenders import CEILINGS, STORES, BenchFailed, Postgres, cont
 from tests.bench.measure import Plan, Series, measure
 from tests.bench.reconciling import Passes, measure_passes
 
-WIDTH = 150
+WIDTH = 160
 
 
 def main() -> int:

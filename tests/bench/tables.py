@@ -21,7 +21,7 @@ NAMES = {
     "sqlite": "hookledger serve, SQLite",
     "postgresql": "hookledger serve, PostgreSQL",
 }
-FULL = 0.88  # of a core, from which on we say that it is full: a share is measured with the warming up
+FULL = 0.85  # of a core, from which on we say that it is full: a share is measured with the warming up
 
 
 def _of(rounds: Iterable[Round], figure: Callable[[Round], float]) -> list[float]:
@@ -29,9 +29,9 @@ def _of(rounds: Iterable[Round], figure: Callable[[Round], float]) -> list[float
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
-    """Return `median (min to max)`."""
+    """Return `median (min..max)`."""
     middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+    return f"{middle:,.{digits}f} ({low:,.{digits}f}..{high:,.{digits}f})"
 
 
 def ratios(series: Mapping[str, Series], name: str, base: str) -> list[float]:
@@ -46,7 +46,7 @@ def print_deliveries(console: Console, series: Mapping[str, Series], kept: Mappi
     console.print(
         f"{plan.rounds} rounds of {plan.seconds:g} s per contender in turn, {plan.connections} keep-alive connections,"
         f" {machine.cores()} cores shared with the load (and the database); deliveries of {size:.0f} bytes on average,"
-        " a fifth of them duplicates. Medians with (least to most) over rounds; ratios are taken within a round."
+        " a fifth of them duplicates. Medians with (least..most) over rounds; ratios are taken within a round."
     )
     table = Table(title="Deliveries")
     for column in ("", "per second", "p50 ms", "p99 ms", "of bare", "of no store"):
@@ -196,7 +196,7 @@ def as_json(
     for name, one in series.items():
         told["contenders"][name] = {
             "rounds": [asdict(each) for each in one.rounds],
-            "of": {base: ratios(series, name, base) for base in ("bare", "no-store") if base != name},
+            "of": {base: ratios(series, name, base) for base in ("bare", "no-store") if name not in (base, "bare")},
             "memory": {
                 "start": one.at_start, "after_10s": one.after_10s, "end": one.at_end, "most": one.at_most,
             },
