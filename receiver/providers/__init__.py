@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from receiver.providers.base import Provider
+from receiver.providers.beeble import Beeble
 from receiver.providers.civitai import Civitai
+from receiver.providers.evolink import EvoLink
+from receiver.providers.removebgvideo import RemoveBGVideo
 
-PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Civitai(),)}
+_ALL: tuple[Provider, ...] = (
+    Civitai(),
+    Beeble(),
+    EvoLink(),
+    RemoveBGVideo(),
+)
+PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _ALL}
 
 
 def provider_named(name: str) -> Provider:
