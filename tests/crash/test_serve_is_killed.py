@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 LEASE = 3.0
 SERVER = ('lease = "3s"', 'item = "2s"')
 SOURCE = ('silence = "2s"', 'deadline = "30d"', "concurrency = 16", 'keep_fresh = "0"')
-FAULTS = {
+FAULTS: dict[str, Any] = {
     "speed": 10, "api_key": KEY, "drop": 0.1, "duplicate": 0.1, "reorder": 0.05, "fail": 0.1, "cancel": 0.05,
     "callback_retries": 6, "callback_backoff": 1.0, "callback_total": 600.0,
 }  # fmt: skip
@@ -34,7 +35,7 @@ async def test_every_delivery_answered_200_outlives_twenty_kills(database_url: s
 
 
 async def test_the_same_holds_with_the_reconciler_inside(database_url: str, tmp_path: Path) -> None:
-    await story(database_url, tmp_path, 2, kills=6, arguments=())
+    await story(database_url, tmp_path, 2, kills=10, arguments=())
 
 
 async def story(database_url: str, folder: Path, seed: int, *, kills: int, arguments: tuple[str, ...]) -> None:

@@ -68,7 +68,7 @@ async def differences(database: Database, civitai: RunningCivitai) -> list[str]:
 
 def _true_words(one: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     name = one["id"]
-    found = [(("workflow", name), f"{one['status']}, confirmed")]
+    found: list[tuple[tuple[str, ...], str]] = [(("workflow", name), f"{one['status']}, confirmed")]
     for step in one["steps"]:
         found.append((("step", name, step["name"]), step["status"]))
         found += [(("job", name, job["id"]), job["status"]) for job in step["jobs"]]

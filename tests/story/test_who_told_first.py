@@ -185,7 +185,7 @@ async def test_a_forged_ending_with_a_leaked_token_is_retracted_by_the_confirmin
 async def looks_exceed(story: Story, workflow_id: str, number: int) -> bool:
     """Whether more than so many answers to our own looks are kept."""
     items = (await story.ask(workflow_id, "/evidence"))["items"]
-    return sum(item["kind"] == "fetch" for item in items) > number
+    return bool(sum(item["kind"] == "fetch" for item in items) > number)
 
 
 async def half_a_minute_passes(story: Story) -> None:
