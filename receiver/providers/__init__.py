@@ -6,13 +6,21 @@ from receiver.providers.base import Provider
 from receiver.providers.beeble import Beeble
 from receiver.providers.civitai import Civitai
 from receiver.providers.evolink import EvoLink
+from receiver.providers.openai import OpenAI
+from receiver.providers.openrouter import OpenRouter
 from receiver.providers.removebgvideo import RemoveBGVideo
+from receiver.providers.replicate import Replicate
+from receiver.providers.standard_webhooks import StandardWebhooks
 
 _ALL: tuple[Provider, ...] = (
     Civitai(),
     Beeble(),
     EvoLink(),
     RemoveBGVideo(),
+    Replicate(),
+    OpenAI(),
+    OpenRouter(),
+    StandardWebhooks(),
 )
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _ALL}
 

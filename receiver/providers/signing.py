@@ -106,6 +106,15 @@ def decoded(scheme: Scheme, secret: str) -> list[bytes]:
     return list(dict.fromkeys(key for key in found if key))
 
 
+def delivery_id(scheme: Scheme, inbound: Inbound) -> str:
+    """Return upstream's own id of a delivery (`Reading.identity`), '' when it has none that can be kept.
+
+    Only from a delivery that was believed: in others anybody may have written it.
+    """
+    value = inbound.headers.get(scheme.id or "", "")
+    return value if len(value) <= 256 and value.isprintable() else ""
+
+
 def _presented(
     scheme: Scheme, inbound: Inbound, tolerance: timedelta, subject: str | None
 ) -> tuple[bytes, list[bytes]]:

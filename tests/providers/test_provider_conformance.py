@@ -13,9 +13,13 @@ from urllib.parse import urlsplit
 import beeble_samples as beeble
 import civitai_samples as civitai
 import evolink_samples as evolink
+import openai_samples as openai
+import openrouter_samples as openrouter
 import orjson
 import pytest
 import removebgvideo_samples as removebgvideo
+import replicate_samples as replicate
+import standard_samples as standard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +101,37 @@ SAMPLES = {
         bare_list=True,
         open_probes=frozenset({"health", "pricing"}),
         nameless=True,
+    ),
+    "replicate": Samples(
+        account=replicate.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
+        events=(replicate.PREDICTION, replicate.STARTING, replicate.FAILED),
+        workflow_id=replicate.ID,
+        answer=replicate.PREDICTION,
+        blob={},
+        listed="results",
+    ),
+    "openai": Samples(
+        account=openai.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
+        events=(openai.EVENT,),
+        workflow_id="batch_abc123",
+        answer=openai.BATCH,
+        blob={},
+        odd_id="resp_@evil.example:80?x#y",
+        listed="data",
+    ),
+    "openrouter": Samples(
+        account=openrouter.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
+        events=(openrouter.COMPLETED_EVENT, openrouter.EXPIRED_EVENT),
+        workflow_id="vid_abc",
+        answer=openrouter.ANSWER,
+        blob={},
+    ),
+    "standard-webhooks": Samples(
+        account=standard.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
+        events=(standard.DONE, standard.FAILED),
+        workflow_id="job_1",
+        answer=standard.ANSWER,
+        blob={},
     ),
 }
 
