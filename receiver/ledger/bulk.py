@@ -12,10 +12,13 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, CursorResult, Float, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Boolean, Float, Integer, LargeBinary, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.ledger import driver
 from receiver.ledger.columns import Instant, Json, Labels, instant_to_text, json_to_text
+
+_AT_ONCE = 512  # keys in one statement on SQLite
 
 Row = Sequence[Any]
 Mapping = dict[str, Any]
@@ -91,11 +94,12 @@ def _encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable
     ]
 
 
-async def _execute(connection: AsyncConnection, sql: str, columns: list[Row]) -> CursorResult[Any]:
-    """Send one statement with many rows of values, given as columns."""
+async def _execute(connection: AsyncConnection, sql: str, columns: list[Row]) -> list[Row]:
+    """Send one statement with many rows of values, given as columns; returns what it returns, on PostgreSQL."""
     if connection.dialect.name == "postgresql":
-        return await connection.exec_driver_sql(sql, tuple(list(column) for column in columns))
-    return await connection.exec_driver_sql(sql, list(zip(*columns, strict=True)))
+        return await driver.fetch(connection, sql, columns)
+    await driver.run_many(connection, sql, list(zip(*columns, strict=True)))
+    return []
 
 
 async def insert(
@@ -173,15 +177,24 @@ async def insert_new(
     # The write lock on the whole file is held: what is not there now stays away until this transaction ends.
     places = [columns.index(name) for name in key]
     wanted = [tuple(row[place] for place in places) for row in rows]
-    there = {tuple(row[name] for name in key) for row in await by_keys(connection, table, key, wanted)}
+    there = await existing(connection, table, key, wanted)
     new = [row for row, name in zip(rows, wanted, strict=True) if name not in there]
     await insert(connection, table, columns, new)
     return {name for name in wanted if name not in there}
 
 
+async def existing(
+    connection: AsyncConnection, table: Table, key: tuple[str, ...], values: Sequence[tuple[Any, ...]]
+) -> set[tuple[Any, ...]]:
+    """Return those of `values` that some row has in its `key` columns."""
+    return {tuple(row) for row in await _select(connection, table, key, values, key, lock=False)}
+
+
 @cache
-def _select_sql(table: Table, key: tuple[str, ...], dialect: str, count: int, lock: bool) -> str:
-    names = [f't."{column.name}"' for column in table.columns]
+def _select_sql(
+    table: Table, key: tuple[str, ...], dialect: str, count: int, columns: tuple[str, ...], lock: bool
+) -> str:
+    names = [f't."{name}"' for name in columns]
     if dialect == "postgresql":
         arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(key, 1))
         joined = " AND ".join(f't."{name}" = k."{name}"' for name in key)
@@ -206,21 +219,34 @@ async def by_keys(
 
     `lock` takes their row locks in the order of the key. JSON columns named in `raw` stay text.
     """
+    columns = tuple(column.name for column in table.columns)
+    rows = await _select(connection, table, key, values, columns, lock=lock)
+    return decode(table, connection.dialect.name, rows, raw)
+
+
+async def _select(
+    connection: AsyncConnection,
+    table: Table,
+    key: tuple[str, ...],
+    values: Sequence[tuple[Any, ...]],
+    columns: tuple[str, ...],
+    *,
+    lock: bool,
+) -> list[Row]:
     if not values:
         return []
     dialect = connection.dialect.name
     if dialect == "postgresql":
-        sql = _select_sql(table, key, dialect, 0, lock)
-        result = await connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*values, strict=True)))
-        rows: list[Row] = [tuple(row) for row in result]
-    else:
-        rows = []
-        for start in range(0, len(values), 500):
-            part = values[start : start + 500]
-            sql = _select_sql(table, key, dialect, len(part), False)
-            result = await connection.exec_driver_sql(sql, tuple(value for one in part for value in one))
-            rows.extend(tuple(row) for row in result)
-    return decode(table, dialect, rows, raw)
+        sql = _select_sql(table, key, dialect, 0, columns, lock)
+        return await driver.fetch(connection, sql, list(zip(*values, strict=True)))
+    rows: list[Row] = []
+    for start in range(0, len(values), _AT_ONCE):
+        part = list(values[start : start + _AT_ONCE])
+        # A power of two of places, the last value repeated: few texts, so that SQLite need not parse each anew.
+        part += [part[-1]] * ((1 << (len(part) - 1).bit_length()) - len(part))
+        sql = _select_sql(table, key, dialect, len(part), columns, False)
+        rows.extend(await driver.fetch(connection, sql, [value for one in part for value in one]))
+    return rows
 
 
 @cache

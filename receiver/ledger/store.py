@@ -66,7 +66,7 @@ async def create_missing(connection: AsyncConnection, wanted: Mapping[Key, tuple
     Returns the names that are new. Must come before `lock`: a transaction that inserted waits for nobody it locked.
     """
     keys = sorted(wanted)
-    known = {(row["source"], row["id"]) for row in await bulk.by_keys(connection, workflows, ("source", "id"), keys)}
+    known = await bulk.existing(connection, workflows, ("source", "id"), keys)
     rows = [
         _workflow_row(new_state(source, name, *wanted[source, name]))
         for source, name in keys
