@@ -71,10 +71,13 @@ def setup_logging(redactor: Redactor, level: str = "info", stream: TextIO | None
     logging.captureWarnings(True)
 
 
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
 def log_event(event: str, /, *, level: str = "info", error: BaseException | None = None, **fields: Any) -> None:
     """Log one event: a name such as `delivery`, and whatever fields tell the rest. URLs go through `without_query`."""
     logger = logging.getLogger(LOGGER)
-    number = logging.getLevelNamesMapping()[level.upper()]
+    number = _LEVELS[level]
     if logger.isEnabledFor(number):
         logger.log(number, event, exc_info=error, extra={"fields": fields})
 

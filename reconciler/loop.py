@@ -19,6 +19,7 @@ from reconciler.passes import PassReport
 
 IDLE = 0.5  # seconds between looks at an idle ledger: what somebody waits for is found within this
 GRACE = timedelta(seconds=4)
+GATHER = 0.01  # seconds in which looks that end together free their places for one claim, not one each
 _LONGEST_OUTAGE_WAIT = 10.0
 _NOTED_EVERY = 60.0
 
@@ -79,6 +80,8 @@ async def _work_off(
         outcome = "budget" if time.monotonic() >= ends else "limit" if left == 0 else "done"
         taken = 0
         if outcome == "done":
+            if crew.busy:
+                await asyncio.sleep(GATHER)
             taken = await crew.claim(most=left, untried_since=first)
             if not taken and first is not None and not crew.busy:
                 first = None  # all that was open has been looked at; now what is due

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 import orjson
+import uvloop
 
 from receiver.config import Config, ConfigError, load_config
 from receiver.ledger import migrate
@@ -55,7 +56,8 @@ async def ledger(config: Config, *, upgrade_sqlite: bool = True) -> AsyncIterato
 def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
     """Run a command's work and leave with its exit code; what the ledger or the configuration says becomes one line."""
     try:
-        code = asyncio.run(work)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(work)
     except (LedgerError, ConfigError) as error:
         fail(str(error))
     except KeyboardInterrupt:
