@@ -114,6 +114,12 @@ def test_the_header_names_the_event_when_the_body_does_not(event: str, status: S
     assert read({"id": "job_123"}, event, Trust.SIGNED).observations[0].status is None
 
 
+def test_the_deliverys_own_id_is_not_taken_for_the_jobs() -> None:
+    reading = read({"id": DELIVERY, "event": "job.completed", "data": {"status": "completed", "output_url": FILE}})
+    assert (reading.workflow_id, reading.blobs) == ("", ())
+    assert reading.observations[0].status is Status.SUCCEEDED
+
+
 def test_a_body_that_its_event_contradicts_moves_nothing() -> None:
     (found,) = read({"id": "job_123", "status": "processing", "progress": 40}, "job.completed").observations
     assert (found.status, found.word, found.progress) == (None, "processing", None)
