@@ -92,7 +92,7 @@ async def settled(database: Database) -> bool:
 
 
 LEASE, LATENCY, COUNT = 4.0, 1.0, 8
-SLACK = 1.5
+SLACK = 2.5
 
 
 async def test_a_daemon_frozen_in_mid_fetch_delays_by_one_lease_and_its_late_answer_is_not_applied(
@@ -131,7 +131,9 @@ async def test_an_answer_that_waited_for_its_row_until_another_had_the_check_is_
     async with running_civitai(speed=200, api_key=KEY) as civitai:
         stage, database, names = await held_workflows(postgres_url, tmp_path, civitai)
         try:
-            async with stage.running("late", "reconcile", "--watch") as late, holding_rows(postgres_url) as let_go:
+            # A pass that takes no more than these: a daemon with room left would take its own checks anew by itself.
+            limited = ("reconcile", "--limit", str(COUNT))
+            async with stage.running("late", *limited) as late, holding_rows(postgres_url) as let_go:
                 await until(lambda: len(late.said("fetch")) == COUNT, 20)
                 claims = {row.id: row.fence for row in await rows(database, checks)}
                 for name in names:
@@ -141,7 +143,7 @@ async def test_an_answer_that_waited_for_its_row_until_another_had_the_check_is_
                     await let_go()
                     await until(lambda: len(late.said("look-too-late")) == COUNT, 15)
                     await until(lambda: settled(database), 20)
-                    assert [await late.stop(), await following.stop()] == [0, 0]
+                    assert [await late.ended(20), await following.stop()] == [0, 0]
             told = [row for row in await rows(database, evidence) if row.kind == "fetch"]
             kept = [row.outcome for row in told if row.problem and "its lease had ended" in row.problem]
             assert kept == ["recorded"] * COUNT
