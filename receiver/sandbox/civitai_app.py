@@ -16,11 +16,12 @@ from starlette.routing import BaseRoute, Route
 
 from receiver.sandbox import civitai_blobs as blobs
 from receiver.sandbox import civitai_workflows as workflows
-from receiver.sandbox.civitai_control import control_routes
-from receiver.sandbox.civitai_errors import gateway, invalid, problem, read_fault
+from receiver.sandbox.civitai_errors import failed_read, invalid, problem
 from receiver.sandbox.civitai_requests import BadQuery, NotFound
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.civitai_template import Invalid
+from receiver.sandbox.control import control_routes
+from receiver.sandbox.gateway import gateway, read_fault
 from receiver.sandbox.recorder import Recorder
 
 Handler = Callable[[CivitaiSandbox, Request], Awaitable[Response]]
@@ -74,7 +75,7 @@ def guarded(sandbox: CivitaiSandbox, handler: Handler) -> Callable[[Request], Aw
         if request.method in ("GET", "HEAD") or request.url.path.endswith("/refresh"):
             if faults.latency:
                 await asyncio.sleep(faults.latency)
-            if fault := read_fault(faults, sandbox.rngs["read"]):
+            if fault := read_fault(faults, sandbox.rngs["read"], failed_read):
                 return fault
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(token.strip().encode(), faults.api_key.encode())

@@ -1,12 +1,11 @@
-"""Upstream's errors in all their shapes (UPSTREAMS §1.9): RFC 7807, a bare JSON string on 403, a gateway's HTML."""
+"""Upstream's errors in all their shapes (UPSTREAMS §1.9): RFC 7807, a bare JSON string on 403."""
 
 from __future__ import annotations
 
-import random
-
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
+from receiver.sandbox.gateway import retry_after
 
 TITLES = {
     400: ("15.5.1", "Bad Request"),
@@ -47,29 +46,11 @@ def forbidden(sentence: str) -> Response:
     return JSONResponse(sentence, 403)
 
 
-def gateway(status: int) -> Response:
-    """What the proxy in front answers when the orchestrator does not."""
-    words = {502: "Bad gateway", 503: "Service unavailable", 524: "A timeout occurred"}[status]
-    page = f"<!DOCTYPE html>\n<html><head><title>{status}: {words}</title></head><body><h1>{words}</h1></body></html>"
-    return HTMLResponse(page, status)
-
-
 def too_many(faults: CivitaiFaults) -> Response:
     """429. Whether Retry-After comes is not documented: a knob."""
-    return problem(429, "Rate limit exceeded.", _retry_after(faults))
+    return failed_read(429, retry_after(faults))
 
 
-def read_fault(faults: CivitaiFaults, rng: random.Random) -> Response | None:
-    """The error this read gets instead of its answer, if any."""
-    if faults.html_errors.hit(rng):
-        return gateway(rng.choice((502, 524)))
-    if faults.status_429.hit(rng):
-        return too_many(faults)
-    if faults.status_5xx.hit(rng):
-        status = rng.choice((500, 503))
-        return problem(status, None, _retry_after(faults) if status == 503 else None)
-    return None
-
-
-def _retry_after(faults: CivitaiFaults) -> dict[str, str] | None:
-    return None if faults.retry_after is None else {"Retry-After": str(faults.retry_after)}
+def failed_read(status: int, headers: dict[str, str] | None) -> Response:
+    """429, 500 or 503."""
+    return problem(status, "Rate limit exceeded." if status == 429 else None, headers)

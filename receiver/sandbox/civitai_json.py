@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
-from receiver.sandbox.civitai_media import UrlSigner
 from receiver.sandbox.civitai_records import MATURE, Blob, Change, Job, Step, Workflow
 from receiver.sandbox.clock import stamp, stamp_or_none
+from receiver.sandbox.media import UrlSigner
 
 TIPS = {"civitai": 0, "creators": 0}
 

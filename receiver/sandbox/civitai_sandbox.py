@@ -1,102 +1,42 @@
-"""The sandbox put together: clock, world, callbacks and logs behind the HTTP routes. One scheduler moves everything."""
+"""The Civitai sandbox put together: what it tells, whom, and who lies in its name."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.civitai_json import Renderer, encode, truth_of
-from receiver.sandbox.civitai_media import UrlSigner
+from receiver.sandbox.civitai_plan import ENDED
 from receiver.sandbox.civitai_records import Change, Workflow
 from receiver.sandbox.civitai_template import Callback
 from receiver.sandbox.civitai_world import World
-from receiver.sandbox.clock import Clock, stamp
-from receiver.sandbox.deliveries import Dispatcher, Envelope, Post, with_token
-from receiver.sandbox.faults import BadKnob, seeded
-
-LOG_LIMIT = 100_000
-BATCH = 200
-FIXED = frozenset({"seed", "concurrency", "clock_skew"})
+from receiver.sandbox.clock import stamp
+from receiver.sandbox.deliveries import Envelope, with_token
+from receiver.sandbox.engine import Engine
 
 
-class CivitaiSandbox:
-    """Start it inside the loop that serves it; `stop` ends every task it began."""
+class CivitaiSandbox(Engine):
+    """Workflows of steps and jobs, with the callbacks and the long waits of this upstream."""
+
+    faults: CivitaiFaults
+    world: World
 
     def __init__(self, faults: CivitaiFaults) -> None:
-        self.faults = faults
-        self.base_url = ""
-        self.clock = Clock(faults.clock_skew)
+        super().__init__(faults)
         self.world = World(faults, self._on_change)
-        self.signer = UrlSigner(f"sandbox-{faults.seed}".encode())
         self.renderer = Renderer(faults, self.signer, self.public_url)
-        self.requests: deque[dict[str, Any]] = deque(maxlen=LOG_LIMIT)
-        self.callbacks: deque[dict[str, Any]] = deque(maxlen=LOG_LIMIT)
-        self.rngs = {name: seeded(faults.seed, name) for name in ("read", "submit", "forge", "forge_ending")}
-        self._dispatcher = Dispatcher(faults, self._record_callback, self.outage_left)
-        self.post = Post(faults, self._dispatcher)
-        self._wake = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._scheduler: asyncio.Task[None] | None = None
-        self._outage_began = self.clock.now()
         self._lied_about: set[str] = set()
-        self.closing = False
-
-    def public_url(self) -> str:
-        """What blob URLs begin with."""
-        return (self.faults.public_url or self.base_url).rstrip("/")
-
-    async def start(self) -> None:
-        """Begin to move time and to send callbacks."""
-        await self._dispatcher.start()
-        self._scheduler = asyncio.create_task(self._run())
 
     def end_waits(self) -> None:
         """Every `wait` returns at once, with what is known."""
-        self.closing = True
+        super().end_waits()
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.set()
-
-    async def stop(self) -> None:
-        """End every wait, task and connection."""
-        self.end_waits()
-        if self._scheduler is not None:
-            self._scheduler.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._scheduler
-        self.post.stop()
-        await self._dispatcher.stop()
-
-    def set_faults(self, values: dict[str, Any]) -> None:
-        """Change knobs at run time; BadKnob when one is wrong. An outage counts from now."""
-        for name in FIXED & set(values):
-            raise BadKnob(name, "can be set at the start only")
-        self.faults.update(values)
-        if "outage" in values:
-            self._outage_began = self.clock.now()
-        self._wake.set()
-
-    def advance(self, seconds: float) -> None:
-        """Let that much time pass at once."""
-        self.clock.advance(seconds)
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Apply all that is due, so that an answer never shows a world older than its `Date`."""
-        self.world.advance(self.clock.now())
-        self._wake.set()
-
-    def outage_left(self) -> float:
-        """Seconds until the outage ends; 0 when there is none now."""
-        outage = self.faults.outage
-        if outage is None:
-            return 0.0
-        since = (self.clock.now() - self._outage_began).total_seconds()
-        return outage.start + outage.duration - since if outage.covers(since) else 0.0
 
     async def watch(self, workflow: Workflow, seconds: float, *, until_change: bool) -> None:
         """Return when the workflow has ended (or changed at all), or after that many seconds."""
@@ -115,42 +55,21 @@ class CivitaiSandbox:
             if not self._watchers[workflow.id]:
                 del self._watchers[workflow.id]
 
-    # What the control surface shows
-
-    def truth(self) -> dict[str, Any]:
-        """`{"now", "settled", "workflows": […]}`, oldest first."""
-        self.catch_up()
+    def truths(self) -> list[dict[str, Any]]:
+        """See `civitai_json.truth_of`."""
         now, world = self.clock.now(), self.world
-        shown = [truth_of(w, now, world.is_visible(w, now)) for w in world.workflows.values()]
-        return {"now": stamp(now), "settled": world.open == 0, "workflows": shown}
+        return [truth_of(w, now, world.is_visible(w, now)) for w in world.workflows.values()]
 
-    def log(self) -> dict[str, Any]:
-        """`{"requests": […], "callbacks": […]}`, oldest first, the newest 100 000 of each."""
-        return {"requests": list(self.requests), "callbacks": list(self.callbacks)}
+    def finish(self, workflow_id: str, status: str = "succeeded", reason: str | None = None) -> None:
+        """Its open steps end now; what depends on a failed one is canceled."""
+        if status not in ENDED:
+            raise ValueError(f"the status is one of {', '.join(ENDED)}")
+        self.world.finish(self.world.workflows[workflow_id], self.clock.now(), status, reason)
 
-    def quiet(self) -> dict[str, Any]:
-        """`{"quiet", "open", "pending_callbacks"}`."""
-        self.catch_up()
-        pending = self.post.pending
-        return {"quiet": self.world.open == 0 and pending == 0, "open": self.world.open, "pending_callbacks": pending}
-
-    # Inside
-
-    async def _run(self) -> None:
-        while True:
-            applied = self.world.advance(self.clock.now(), BATCH)
-            if applied == BATCH:
-                await asyncio.sleep(0)
-                continue
-            self._wake.clear()
-            next_at = self.world.next_at()
-            wait = None if next_at is None else max((next_at - self.clock.now()).total_seconds(), 0.0)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-
-    def _record_callback(self, line: dict[str, Any]) -> None:
-        self.callbacks.append({"time": stamp(self.clock.now()), **line})
+    def purge(self, wanted: Mapping[str, Any]) -> None:
+        """See Engine."""
+        target = self.world.workflows.get(str(wanted.get("workflow"))) or self.world.blobs[str(wanted.get("blob"))]
+        target.purged = True
 
     def _on_change(self, change: Change) -> None:
         for watcher in self._watchers.get(change.workflow.id, ()):

@@ -8,7 +8,7 @@ import json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from receiver.sandbox.civitai_errors import forbidden, gateway, problem, too_many
+from receiver.sandbox.civitai_errors import forbidden, problem, too_many
 from receiver.sandbox.civitai_output import cost_of
 from receiver.sandbox.civitai_records import Workflow
 from receiver.sandbox.civitai_requests import (
@@ -25,6 +25,7 @@ from receiver.sandbox.civitai_requests import (
 )
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.civitai_template import Invalid, problem_with_tags, read_template
+from receiver.sandbox.gateway import gateway
 
 UPDATE_KEYS = frozenset({"status", "metadata", "tags", "allowMatureContent"})
 

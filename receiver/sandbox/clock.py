@@ -34,6 +34,16 @@ def stamp(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}{(at.microsecond * 7 + 3) % 10}Z"
 
 
+def second_stamp(at: datetime) -> str:
+    """Whole seconds and `Z`; the fraction is cut."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def milli_stamp(at: datetime) -> str:
+    """Three fractional digits and `Z`; the rest is cut."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
 def stamp_or_none(at: datetime | None) -> str | None:
     """`stamp`, and None for None."""
     return None if at is None else stamp(at)

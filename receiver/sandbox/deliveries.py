@@ -30,13 +30,18 @@ RETRIED = frozenset({408, 429})
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One callback to send: `body` is posted to `url` as it is; `event` is what the log says about it."""
+    """One callback to send: `body` is posted to `url` as it is; `event` is what the log says about it.
+
+    `sign` makes the headers that depend on the moment of each try. `once`: never tried again. `delay` holds up its
+    lane, in real seconds."""
 
     lane: str
     url: str
     body: bytes
     event: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    sign: Callable[[], dict[str, str]] | None = None
+    once: bool = False
     delay: float = 0.0
     copy: bool = False
     forged: str | None = None
@@ -119,7 +124,7 @@ class Dispatcher:
         if envelope.delay:
             await asyncio.sleep(envelope.delay)
         ends = time.monotonic() + self._total_seconds()
-        tries = 1 if envelope.forged else faults.callback_retries + 1
+        tries = 1 if envelope.forged or envelope.once else faults.tries()
         for attempt in range(1, tries + 1):
             while (held := self._outage_left()) > 0:
                 await asyncio.sleep(min(held, 0.2))
@@ -136,8 +141,7 @@ class Dispatcher:
             if not self._is_retried(status):
                 self._note(envelope, attempt, "refused", status, error, spent)
                 return True
-            # "Exponential with jitter": half to one and a half times 2, 4, 8 seconds.
-            pause = faults.callback_backoff * 2 ** (attempt - 1) * (0.5 + self._rng.random()) / faults.speed
+            pause = faults.pause_after(attempt, self._rng.random())
             if attempt == tries or time.monotonic() + pause >= ends:
                 self._note(envelope, attempt, "exhausted", status, error, spent)
                 return False
@@ -150,12 +154,12 @@ class Dispatcher:
         return max(self._faults.callback_total / self._faults.speed, 3 * self._faults.callback_floor)
 
     def _is_retried(self, status: int | None) -> bool:
-        """In practice network errors, 5xx, 408 and 429 are; the guide says every non-2xx is (UPSTREAMS §1.7)."""
+        """Network errors, 5xx, 408 and 429 always are; all other answers that are not 2xx where upstream says so."""
         return status is None or status >= 500 or status in RETRIED or self._faults.callback_retry_4xx
 
     async def _try(self, envelope: Envelope, limit: float) -> tuple[int | None, str | None]:
         assert self._session is not None, "start the dispatcher before sending"
-        headers = {"Content-Type": "application/json", **envelope.headers}
+        headers = {"Content-Type": "application/json", **envelope.headers, **(envelope.sign() if envelope.sign else {})}
         timeout = aiohttp.ClientTimeout(total=limit)
         try:
             async with self._session.post(
@@ -218,7 +222,7 @@ class Post:
             self._dispatcher.note_dropped(envelope)
             return
         if faults.delay.hit(rng["delay"]):
-            envelope = dataclasses.replace(envelope, delay=faults.delay_seconds / faults.speed)
+            envelope = dataclasses.replace(envelope, delay=envelope.delay + faults.delay_seconds / faults.speed)
         twice = faults.duplicate.hit(rng["duplicate"])
         if faults.reorder.hit(rng["reorder"]):
             self._hold(dataclasses.replace(envelope, reordered=True))

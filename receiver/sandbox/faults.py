@@ -174,6 +174,20 @@ def read_outage(value: object) -> Outage | None:
         raise ValueError(right) from None
 
 
+def read_ladder(value: object) -> tuple[float, ...] | None:
+    """Seconds separated by commas, or a list of them, or nothing."""
+    if value is None or value == "":
+        return None
+    right = "seconds before each retry, such as 1,5,30"
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError(right)
+    try:
+        return tuple(map(read_seconds, parts))
+    except ValueError:
+        raise ValueError(right) from None
+
+
 def one_of(*words: str) -> Callable[[object], str]:
     """A reader that takes exactly these words."""
 
@@ -204,6 +218,9 @@ class DeliveryFaults:
     forge_ending: Chance = knob("0", read_chance, "workflows that get a forged ending with the right token")
     callback_retries: int = knob("3", read_count, "tries after the first one fails")
     callback_backoff: float = knob("2", read_seconds, "seconds before the first retry, then doubled, before --speed")
+    callback_ladder: tuple[float, ...] | None = knob(
+        None, read_ladder, "seconds before each retry, before --speed, instead of retries and backoff"
+    )
     callback_timeout: float = knob("10", read_seconds, "seconds for one try, before --speed")
     callback_total: float = knob("30", read_seconds, "seconds for all tries of one callback, before --speed")
     callback_floor: float = knob("1", read_seconds, "no time limit gets shorter than this, however high --speed is")
@@ -212,6 +229,17 @@ class DeliveryFaults:
     concurrency: int = knob("64", read_limit, "callbacks in flight at once")
     speed: float = knob("1", read_speed, "how much faster than real life everything goes")
     seed: int = knob("1", read_count, "the same seed draws the same fates")
+
+    def tries(self) -> int:
+        """How often one callback is tried at most."""
+        return 1 + (self.callback_retries if self.callback_ladder is None else len(self.callback_ladder))
+
+    def pause_after(self, attempt: int, luck: float) -> float:
+        """Real seconds between try `attempt` (from 1) and the next: the ladder's, with no jitter; without a ladder
+        "exponential with jitter", half to one and a half times 2, 4, 8 seconds. `luck` is 0 to 1; 0 after the last."""
+        if self.callback_ladder is not None:
+            return self.callback_ladder[attempt - 1] / self.speed if attempt <= len(self.callback_ladder) else 0.0
+        return self.callback_backoff * 2 ** (attempt - 1) * (0.5 + luck) / self.speed
 
     def update(self, values: Mapping[str, object]) -> None:
         """Set knobs by name, all or none of them; BadKnob says which is wrong and what would be right."""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from receiver.sandbox.clock import Clock, stamp
 
 CONTROL = "/_sandbox"
+KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 
 
 class Recorder:
@@ -30,7 +31,7 @@ class Recorder:
         headers = dict(scope["headers"])
         names = [pair.partition("=")[0] for pair in scope["query_string"].decode("latin-1").split("&") if pair]
         line: dict[str, Any] = {"time": stamp(self._clock.now()), "method": scope["method"], "path": scope["path"]}
-        line |= {"query": names, "status": None, "ms": 0.0, "authorized": b"authorization" in headers}
+        line |= {"query": names, "status": None, "ms": 0.0, "authorized": not KEY_HEADERS.isdisjoint(headers)}
         began = time.monotonic()
 
         async def send_dated(message: Message) -> None:

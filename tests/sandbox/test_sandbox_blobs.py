@@ -13,7 +13,7 @@ import pytest
 from sandbox_client import BLOBS, WORKFLOWS, Caller, image
 
 from receiver.sandbox.civitai import running_civitai
-from receiver.sandbox.civitai_media import content
+from receiver.sandbox.media import content
 
 
 async def made(api: Caller, **script: Any) -> tuple[dict[str, Any], dict[str, Any]]:

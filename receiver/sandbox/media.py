@@ -8,7 +8,20 @@ import struct
 import zlib
 from datetime import UTC, datetime, timedelta
 
-CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "mp4": "video/mp4"}
+from receiver.sandbox.clock import milli_stamp
+
+CONTENT_TYPES = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "mp3": "audio/mpeg",
+    "zip": "application/zip",
+}
 
 
 def content_type(blob_id: str) -> str:
@@ -17,11 +30,11 @@ def content_type(blob_id: str) -> str:
 
 
 def content(blob_id: str) -> bytes:
-    """A valid 1x1 PNG, 8x8 JPEG or empty MP4 that names its blob, so that a mix-up is seen."""
+    """A valid 1x1 PNG, 8x8 JPEG or else an empty MP4 that names its blob, so that a mix-up is seen."""
     ending, name = blob_id.rpartition(".")[2], blob_id.encode()
     if ending == "png":
         return _png(name)
-    if ending == "jpeg":
+    if ending in ("jpeg", "jpg"):
         return _jpeg(name)
     return _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41") + _box(b"free", name) + _box(b"mdat", b"")
 
@@ -59,7 +72,8 @@ def _box(kind: bytes, data: bytes) -> bytes:
 
 
 class UrlSigner:
-    """Signs `…?sig=…&exp=…`, `exp` an ISO instant with milliseconds (UPSTREAMS §1.8, real sample)."""
+    """Signs `…?sig=…&exp=…`, `exp` an ISO instant with milliseconds, as Civitai does (UPSTREAMS §1.8, real sample);
+    no other upstream documents its parameters."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -68,7 +82,7 @@ class UrlSigner:
         """The query that opens this blob for `ttl` seconds, and when it ends."""
         until = now.astimezone(UTC) + timedelta(seconds=ttl)
         until = until.replace(microsecond=until.microsecond // 1000 * 1000)
-        exp = f"{until:%Y-%m-%dT%H:%M:%S}.{until.microsecond // 1000:03d}Z"
+        exp = milli_stamp(until)
         return f"sig={self._sign(blob_id, exp)}&exp={exp}", until
 
     def opens(self, blob_id: str, sig: str, exp: str, now: datetime) -> bool:

@@ -1,14 +1,14 @@
 """The sandbox's own surface under `/_sandbox`; no key needed. Not part of any upstream.
 
-- `GET /_sandbox/truth` every workflow as it really is (`CivitaiSandbox.truth`, `civitai_json.truth_of`)
+- `GET /_sandbox/truth` every workflow as it really is (`civitai_json.truth_of`, `tasks_sandbox.truth_of`)
 - `GET /_sandbox/log` every API request and every try of a callback (`receiver.sandbox.recorder`, `.deliveries`)
 - `GET /_sandbox/quiet` `{"quiet", "open", "pending_callbacks"}`: quiet when all has ended and been told or dropped
 - `GET /_sandbox/faults` every knob as it stands, the key left out; `POST` a JSON object of knobs to change them: 200
   with the new state, 400 `{"error": sentence}` when one is wrong (none is changed then; the knobs in
-  `civitai_sandbox.FIXED` can be set at the start only)
+  `engine.FIXED` can be set at the start only)
 - `POST /_sandbox/advance` `{"seconds": n}`: that much time passes at once; URLs and retention end with it
-- `POST /_sandbox/finish` `{"workflow": id, "status"?: word, "reason"?: text}`: its open steps end now,
-  `succeeded` if not said
+- `POST /_sandbox/finish` `{"workflow": id, "status"?: word, "reason"?: text}`: it ends now, `succeeded`
+  if not said
 - `POST /_sandbox/purge` `{"workflow": id}` or `{"blob": id}`: upstream forgets it, without a word
 """
 
@@ -21,17 +21,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from receiver.sandbox.civitai_plan import ENDED
-from receiver.sandbox.civitai_sandbox import CivitaiSandbox
+from receiver.sandbox.engine import Engine
 from receiver.sandbox.faults import BadKnob, read_seconds
 
 
-def control_routes(sandbox: CivitaiSandbox) -> list[BaseRoute]:
+def control_routes(sandbox: Engine) -> list[BaseRoute]:
     """See the module."""
     return [*_asking(sandbox), *_changing(sandbox)]
 
 
-def _asking(sandbox: CivitaiSandbox) -> list[BaseRoute]:
+def _asking(sandbox: Engine) -> list[BaseRoute]:
     async def truth(request: Request) -> Response:
         return JSONResponse(sandbox.truth())
 
@@ -44,7 +43,7 @@ def _asking(sandbox: CivitaiSandbox) -> list[BaseRoute]:
     return [Route("/_sandbox/truth", truth), Route("/_sandbox/log", log), Route("/_sandbox/quiet", quiet)]
 
 
-def _changing(sandbox: CivitaiSandbox) -> list[BaseRoute]:
+def _changing(sandbox: Engine) -> list[BaseRoute]:
     async def faults(request: Request) -> Response:
         if request.method == "POST":
             values = await _object(request)
@@ -65,18 +64,17 @@ def _changing(sandbox: CivitaiSandbox) -> list[BaseRoute]:
 
     async def finish(request: Request) -> Response:
         wanted = await _object(request) or {}
-        workflow, status = sandbox.world.workflows.get(str(wanted.get("workflow"))), wanted.get("status", "succeeded")
-        if workflow is None or status not in ENDED:
-            return _wrong(f'post {{"workflow": id, "status": one of {", ".join(ENDED)}}} of a workflow that exists')
-        sandbox.world.finish(workflow, sandbox.clock.now(), status, wanted.get("reason"))
+        try:
+            sandbox.finish(str(wanted.get("workflow")), wanted.get("status", "succeeded"), wanted.get("reason"))
+        except (KeyError, ValueError) as problem:
+            return _wrong(f'post {{"workflow": id, "status": word}} of a workflow that exists: {problem}')
         return JSONResponse(sandbox.quiet())
 
     async def purge(request: Request) -> Response:
-        wanted, world = await _object(request) or {}, sandbox.world
-        target = world.workflows.get(str(wanted.get("workflow"))) or world.blobs.get(str(wanted.get("blob")))
-        if target is None:
+        try:
+            sandbox.purge(await _object(request) or {})
+        except KeyError:
             return _wrong('post {"workflow": id} or {"blob": id} of one that exists')
-        target.purged = True
         return JSONResponse(sandbox.quiet())
 
     return [
