@@ -26,7 +26,7 @@ from receiver.config.urls import is_loopback, web_url
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import Trust
 from receiver.providers import PROVIDERS
-from receiver.providers.base import Account, Habits, Provider
+from receiver.providers.base import Account, Habits, Particular, Provider
 
 MAKE_ONE = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
@@ -162,9 +162,11 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self, info: ValidationInfo) -> SourceConfig:
-        habits = _providers_of(info)[self.provider].habits
-        self._habits = habits
-        problem = _trust_problem(self, habits) or _transport_problem(self)
+        provider = _providers_of(info)[self.provider]
+        self._habits = provider.habits
+        problem = _trust_problem(self, provider.habits) or _transport_problem(self)
+        if not problem and isinstance(provider, Particular):
+            problem = provider.account_problem(self.account(""))
         if problem:
             raise ValueError(problem)
         return self

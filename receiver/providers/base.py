@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from receiver.ledger.records import BlobSeen, JsonObject, Reading, Trust
 from receiver.providers.advice import ErrorTable, Fault
@@ -216,3 +216,14 @@ class Provider(Protocol):
 
     def read_keys(self, response: Response) -> JsonObject:
         """Read the answer to `keys_request` into what `verify` takes as `keys`; raises like `read_status`."""
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A provider that asks more of a source than the settings all sources have."""
+
+    def account_problem(self, account: Account) -> str | None:
+        """Say what is wrong with a source's settings and what would be right (never a secret), None when all is well.
+
+        Asked when the configuration is read, so that a source nobody could be believed or read for does not start.
+        """

@@ -42,7 +42,7 @@ from receiver.providers.openai_objects import (
     read_object,
 )
 from receiver.providers.schemes import OPENAI
-from receiver.providers.signing import check_proofs, delivery_id
+from receiver.providers.signing import check_proofs, delivery_id, secrets_problem
 from receiver.providers.tasks import submitted
 from receiver.providers.windows import paged, windowed
 
@@ -72,6 +72,10 @@ class OpenAI:
     def verify(self, inbound: Inbound, account: Account, keys: JsonObject | None = None) -> None:
         """Check the Standard Webhooks signature and/or the URL's token (R9); raise BadSignature."""
         check_proofs(inbound, account, self.habits.trusts, (OPENAI,))
+
+    def account_problem(self, account: Account) -> str | None:
+        """Say which signing secret cannot be one (`Particular`)."""
+        return secrets_problem((OPENAI,), account)
 
     def read(self, inbound: Inbound, account: Account) -> Reading:
         """Read a thin event: `{id, object: "event", created_at, type, data: {id}}`. It always asks for a look.

@@ -21,7 +21,7 @@ from receiver.providers.jsonbody import as_object, parse_object
 from receiver.providers.output_urls import files_in
 from receiver.providers.replicate_errors import ERRORS
 from receiver.providers.schemes import STANDARD_V1
-from receiver.providers.signing import check_proofs, delivery_id
+from receiver.providers.signing import check_proofs, delivery_id, secrets_problem
 from receiver.providers.tasks import error_fact, submitted
 from receiver.providers.windows import paged, windowed
 
@@ -82,6 +82,10 @@ class Replicate:
         The time is checked too, which Replicate's own JavaScript helper leaves out.
         """
         check_proofs(inbound, account, self.habits.trusts, (STANDARD_V1,))
+
+    def account_problem(self, account: Account) -> str | None:
+        """Say which signing secret cannot be one (`Particular`)."""
+        return secrets_problem((STANDARD_V1,), account)
 
     def read(self, inbound: Inbound, account: Account) -> Reading:
         """Read a prediction as it is delivered: there is no type of event, `status` says it all. Raises Unreadable."""

@@ -65,8 +65,7 @@ def check_signature(
     """
     keys = [(scheme, key) for scheme in schemes for secret in secrets for key in decoded(scheme, secret)]
     if not keys:
-        wanted = " or ".join(sorted({form.name.lower() for scheme in schemes for form in scheme.key}))
-        raise BadSignature(f"this source has no signing secret that can be used here (as {wanted})")
+        raise BadSignature("this source has no signing secret that upstream could sign with")
     matched, problem = False, None
     for scheme in schemes:
         try:
@@ -98,6 +97,15 @@ def check_published(scheme: Scheme, inbound: Inbound, keys: JsonObject | None, t
     if since <= YOUNG:
         raise BadSignature("no signature of this delivery was made with a key that upstream publishes")
     raise KeysUnavailable("no key known here made this signature; upstream may have a newer one: fetch them again")
+
+
+def secrets_problem(schemes: Sequence[Scheme], account: Account) -> str | None:
+    """Say which of a source's signing secrets cannot be one under any of the schemes, None when all can."""
+    for number, secret in enumerate(account.signing_secrets, 1):
+        if not any(decoded(scheme, secret) for scheme in schemes):
+            wanted = " or ".join(dict.fromkeys(_WANTED[form] for scheme in schemes for form in scheme.key))
+            return f"signing_secrets: number {number} is none that upstream could sign with; it must be {wanted}"
+    return None
 
 
 def decoded(scheme: Scheme, secret: str) -> list[bytes]:
@@ -235,6 +243,14 @@ def _whpk(secret: str) -> bytes | None:
     raw = _base64(secret[5:]) if secret.startswith("whpk_") else None
     return raw if raw is not None and len(raw) == 32 else None
 
+
+_WANTED = {
+    Key.TEXT: "any text",
+    Key.BASE64: "base64",
+    Key.WHSEC: "`whsec_` and base64",
+    Key.WHSEC_OR_TEXT: "`whsec_` and base64, or a text that begins otherwise",
+    Key.WHPK: "`whpk_` and the base64 of an Ed25519 public key",
+}
 
 _DECODERS: dict[Key, Callable[[str], bytes | None]] = {
     Key.TEXT: lambda secret: secret.encode(),

@@ -31,7 +31,7 @@ from receiver.providers.instants import from_unix, instant
 from receiver.providers.jsonbody import parse_object
 from receiver.providers.output_urls import files_in
 from receiver.providers.schemes import STANDARD_V1, STANDARD_V1A, SVIX_V1, SVIX_V1A
-from receiver.providers.signing import check_proofs, delivery_id
+from receiver.providers.signing import check_proofs, delivery_id, secrets_problem
 from receiver.providers.standard_options import BadOptions, Options, Path, Places, found_at, read_options
 from receiver.providers.standard_webhooks_errors import ERRORS
 from receiver.providers.tasks import submitted
@@ -68,7 +68,7 @@ class StandardWebhooks:
             return "options.status_url needs base_url, the address it is below"
         if options.status_url is None and account.trust is not Trust.SIGNED:
             return f'trust = "{account.trust}" needs options.status_url, because only asking upstream makes it certain'
-        return None
+        return secrets_problem(_SCHEMES, account)
 
     def verify(self, inbound: Inbound, account: Account, keys: JsonObject | None = None) -> None:
         """Check a `v1` or `v1a` signature (secrets `whsec_…`, public keys `whpk_…`) and/or the URL's token (R9)."""

@@ -36,7 +36,7 @@ from receiver.providers.schemes import (
     SVIX_V1,
     Scheme,
 )
-from receiver.providers.signing import check_proofs, check_published, check_signature
+from receiver.providers.signing import check_proofs, check_published, check_signature, secrets_problem
 
 MINUTES_5 = timedelta(minutes=5)
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -471,6 +471,29 @@ def test_every_configured_proof_is_required() -> None:
         for delivery in refused:
             with pytest.raises(BadSignature):
                 check_proofs(delivery, source, OFFERED, (STANDARD_V1,))
+
+
+def test_a_secret_that_upstream_could_not_sign_with_is_named_by_its_place() -> None:
+    public = VECTORS["standard v1a"].secret
+    both = (STANDARD_V1, STANDARD_V1A)
+    for schemes, secrets in (
+        (both, ()),
+        (both, (SECRET, public, SECRET.removeprefix("whsec_"))),
+        ((OPENAI,), (SECRET, "a plain text")),
+        ((OPENROUTER,), ("a plain text",)),
+    ):
+        assert secrets_problem(schemes, account(Trust.SIGNED, secrets=secrets)) is None
+    for schemes, wrong in (
+        (both, "whsec_not*base64"),
+        (both, "whsec_"),
+        (both, "whpk_AAAA"),
+        ((STANDARD_V1,), public),
+        ((OPENAI,), "whsec_not*base64"),
+    ):
+        problem = secrets_problem(schemes, account(Trust.SIGNED, secrets=(SECRET, wrong)))
+        assert problem is not None
+        assert problem.startswith("signing_secrets: number 2 ")
+        assert wrong.removeprefix("whsec_") not in problem or wrong == "whsec_"
 
 
 def test_a_trust_that_upstream_cannot_offer_believes_nothing() -> None:

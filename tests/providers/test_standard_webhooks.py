@@ -91,7 +91,7 @@ def test_numbers_serve_as_ids_and_words_and_items_of_lists_are_found_by_place() 
     ],
 )
 def test_an_event_without_a_lawful_id_or_status_is_unreadable(body: dict[str, Any]) -> None:
-    with pytest.raises(Unreadable, match="`data.job.id`|`type`"):
+    with pytest.raises(Unreadable, match=r"`(data\.job\.id|type)`"):
         ACME.read(inbound(encoded(body)), account())
 
 
