@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger.apply import apply
 from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
+from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
 
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
@@ -27,6 +29,9 @@ BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carrie
 
 # SQLSTATEs of PostgreSQL. Those of a transaction that would have done well alone:
 _ABORTED = ("40001", "40P01")
+# Somebody holds one of the batch's workflows, and will not let go within the lock timeout.
+_HELD = "55P03"
+CAREFUL_FOR = 10.0  # seconds after that in which a batch first sees which of its workflows can be had
 # And the classes that say that the data was at fault: a key twice in one statement (21), a value (22), a constraint
 # (23), something too large (54), or our own guard (P0). Everything else is the server's state or the schema's, which
 # a retry can find mended.
@@ -62,6 +67,14 @@ class _Waiting(NamedTuple):
     answer: asyncio.Future[Result]
 
 
+class _Held(Exception):
+    """Some of the batch's workflows are held by another transaction: `places` says which entries must come again."""
+
+    def __init__(self, places: set[int]) -> None:
+        super().__init__("another transaction holds the workflow")
+        self.places = places
+
+
 class _Poisoned(Exception):
     """Something in the batch cannot be applied, whenever it is tried."""
 
@@ -82,6 +95,7 @@ class Intake:
         self._open = False
         self._committer: asyncio.Task[None] | None = None
         self._busy_since: float | None = None
+        self._careful_until = 0.0
         self.counters = Counters()
 
     def start(self) -> None:
@@ -167,6 +181,12 @@ class Intake:
             results = await self._commit([waiting.entry for waiting in batch])
         except IntakeUnavailable as error:
             self._refuse(batch, error)
+        except _Held as held:
+            blocked = [waiting for n, waiting in enumerate(batch) if n in held.places]
+            self._refuse(blocked, IntakeUnavailable("another transaction holds its workflow"))
+            rest = [waiting for n, waiting in enumerate(batch) if n not in held.places]
+            if rest:
+                await self._settle(rest)
         except _Poisoned as error:
             if len(batch) == 1:
                 await self._set_aside(batch[0], error)
@@ -214,11 +234,18 @@ class Intake:
             self._busy_since = began
             try:
                 async with self._database.write() as conn:
+                    if began < self._careful_until:
+                        await self._see_what_is_held(conn, entries)
                     results = await apply(conn, entries, await database_now(conn))
+            except _Held:
+                raise
             except (LedgerError, *DRIVER_ERRORS) as error:
                 raise self._unavailable(error) from error
             except DBAPIError as error:
                 if _sqlstate(error) in _ABORTED and left:
+                    continue
+                if _sqlstate(error) == _HELD and left:
+                    self._careful_until = time.monotonic() + CAREFUL_FOR
                     continue
                 if _data_at_fault(error):
                     raise _Poisoned from error
@@ -231,6 +258,14 @@ class Intake:
             self.counters.last_commit = time.monotonic() - began
             return results
         raise AssertionError("the last try either returns or raises")
+
+    async def _see_what_is_held(self, conn: AsyncConnection, entries: Sequence[Entry]) -> None:
+        """Return when no entry's workflow is held by another transaction. Raises _Held with those that are."""
+        keys = [(entry.source, entry.workflow_id) for entry in entries]
+        held = await held_elsewhere(conn, [(source, name) for source, name in keys if name])
+        if held:
+            self._careful_until = time.monotonic() + CAREFUL_FOR
+            raise _Held({n for n, key in enumerate(keys) if key in held})
 
     def _unavailable(self, error: Exception) -> IntakeUnavailable:
         log_event("commit failed", level="error", error=error)

@@ -61,7 +61,7 @@ def decide(
     out here. A wish, or `at_once`, does not wait for the next round of tries; within a round even they wait, because
     upstream may have said how long.
     """
-    if memory.attempts > TRIES:
+    if memory.attempts > TRIES and not at_once:
         return GiveUp("unreachable")  # counted before their I/O, tries that crashed us are tries (R14)
     due = plan_check(state, memory, policy)
     within_round = memory.attempts > 1 and memory.retry_at is not None and memory.retry_at > now

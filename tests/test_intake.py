@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from sqlalchemy import select
 
 from receiver.intake import Intake, IntakeFull, IntakeUnavailable
 from receiver.ledger.database import Database
@@ -261,3 +262,19 @@ async def test_a_commit_in_doubt_is_never_an_answer(on_postgres: Database) -> No
     with pytest.raises(IntakeUnavailable, match="committing"):
         await intake.submit(good(1))
     await intake.stop()
+
+
+async def test_a_workflow_that_somebody_holds_does_not_hold_up_the_others(on_postgres: Database) -> None:
+    intake = Intake(on_postgres)
+    intake.start()
+    try:
+        await settled(submit(intake, [good(1), good(2)]))
+        async with on_postgres.write() as holder:
+            await holder.execute(select(workflows).where(workflows.c.id == "wf-1").with_for_update())
+            again = [delivery(n, saw("scheduled"), wf=f"wf-{n % 3}", body=b"again %d" % n) for n in range(30)]
+            results = await asyncio.wait_for(settled(submit(intake, again)), 10)
+            refused = [again[n].workflow_id for n, one in enumerate(results) if isinstance(one, IntakeUnavailable)]
+            assert refused == ["wf-1"] * 10, "these come again; the other twenty are kept"
+        assert (await intake.submit(again[1])).outcome is Outcome.RECORDED
+    finally:
+        await intake.stop()

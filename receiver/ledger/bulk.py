@@ -190,6 +190,16 @@ async def existing(
     return {tuple(row) for row in await _select(connection, table, key, values, key, lock=False)}
 
 
+async def lock_free(
+    connection: AsyncConnection, table: Table, key: tuple[str, ...], values: Sequence[tuple[Any, ...]]
+) -> set[tuple[Any, ...]]:
+    """Lock the rows of these keys that nobody else holds, on PostgreSQL, and return their keys; never waits."""
+    if not values:
+        return set()
+    sql = _select_sql(table, key, "postgresql", 0, key, True) + " SKIP LOCKED"
+    return {tuple(row) for row in await driver.fetch(connection, sql, list(zip(*values, strict=True)))}
+
+
 @cache
 def _select_sql(
     table: Table, key: tuple[str, ...], dialect: str, count: int, columns: tuple[str, ...], lock: bool

@@ -76,6 +76,19 @@ async def create_missing(connection: AsyncConnection, wanted: Mapping[Key, tuple
     return {(source, name) for source, name in new}
 
 
+async def held_elsewhere(connection: AsyncConnection, keys: Iterable[Key]) -> set[Key]:
+    """Return those of the names whose workflow another transaction holds just now, and lock the rest; never waits.
+
+    On SQLite nobody can, because the write lock is on the whole file.
+    """
+    wanted = sorted(set(keys))
+    if connection.dialect.name != "postgresql":
+        return set()
+    known = await bulk.existing(connection, workflows, ("source", "id"), wanted)
+    free = await bulk.lock_free(connection, workflows, ("source", "id"), wanted)
+    return {(source, name) for source, name in known - free}
+
+
 def _node(level: Level, key: str, row: Mapping[str, Any]) -> Node:
     node = Node(level, key, Status(row["status"]), row["first_seen_at"], row["status_seen_at"])
     for name in NODE[1:]:
