@@ -36,7 +36,7 @@ from receiver.providers.schemes import (
     SVIX_V1,
     Scheme,
 )
-from receiver.providers.signing import check_proofs, check_published, check_signature, secrets_problem
+from receiver.providers.signing import check_proofs, check_published, check_signature, decoded, secrets_problem
 
 MINUTES_5 = timedelta(minutes=5)
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -331,6 +331,47 @@ def test_both_standard_algorithms_are_told_apart_by_label_and_secret() -> None:
             check_signature(schemes, Inbound(vector.headers, {}, b"{}", vector.at), secrets, MINUTES_5)
 
 
+def test_a_right_signature_counts_whatever_stands_beside_it() -> None:
+    symmetric, asymmetric = VECTORS["standard"], VECTORS["standard v1a"]
+    other = "v1a," + base64.b64encode(bytes(64)).decode()
+    headers = {**symmetric.headers, "webhook-signature": f"{symmetric.headers['webhook-signature']} {other}"}
+    delivery = Inbound(headers, {}, BODY, symmetric.at)
+    for schemes in ((STANDARD_V1, STANDARD_V1A), (STANDARD_V1A, STANDARD_V1)):
+        check_signature(schemes, delivery, (symmetric.secret, asymmetric.secret), MINUTES_5)
+
+
+def test_only_what_is_marked_as_a_public_key_is_one() -> None:
+    key = VECTORS["standard v1a"].secret.removeprefix("whpk_")
+    assert decoded(STANDARD_V1A, f"whpk_{key}") == [V1A_KEY.public_key().public_bytes_raw()]
+    for other in (key, f"whsk_{key}", f"12345{key}", f"whpk_{key[:-4]}", "whpk_"):
+        assert decoded(STANDARD_V1A, other) == []
+
+
+def test_a_signature_in_hex_has_nothing_between_its_digits() -> None:
+    vector = VECTORS["removebgvideo"]
+    right = vector.headers["x-webhook-signature"]
+    vector.check(headers={**vector.headers, "x-webhook-signature": right.upper()})
+    with pytest.raises(BadSignature):
+        vector.check(headers={**vector.headers, "x-webhook-signature": f"{right[:9]} {right[9:]}"})
+
+
+def test_a_header_beyond_all_measure_is_refused_even_when_it_is_signed() -> None:
+    vector, key = VECTORS["standard"], base64.b64decode(SECRET[6:])
+    for length, right in ((8192, True), (8193, False)):
+        name = "m" * length
+        digest = hmac.new(key, f"{name}.1674087231.".encode() + BODY, hashlib.sha256).digest()
+        headers = {
+            "webhook-id": name,
+            "webhook-timestamp": "1674087231",
+            "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+        }
+        if right:
+            vector.check(headers=headers)
+        else:
+            with pytest.raises(BadSignature):
+                vector.check(headers=headers)
+
+
 def test_kie_signs_the_task_it_is_told_about_and_no_other() -> None:
     vector = VECTORS["kie"]
     for subject in ("another-task", "", None, "\ud800"):
@@ -396,7 +437,7 @@ def test_a_bad_signature_against_young_keys_is_refused_and_against_old_ones_asks
             fal([OTHER_JWK], age=age)
 
 
-def test_without_keys_nothing_is_believed_nor_disbelieved() -> None:
+def test_without_keys_nothing_is_rightnor_disbelieved() -> None:
     for keys in (None, [], ["x"], [{**FAL_JWK, "x": "short"}], [{**FAL_JWK, "crv": "X25519"}], [{**FAL_JWK, "x": "é"}]):
         with pytest.raises(KeysUnavailable):
             fal(keys)
