@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from receiver.sandbox.civitai_errors import problem
 from receiver.sandbox.civitai_records import Blob, Workflow
-from receiver.sandbox.civitai_requests import NotFound, answer
+from receiver.sandbox.civitai_requests import NotFound
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.media import content, content_type
+from receiver.sandbox.wire import answer
 
 
 def found_blob(sandbox: CivitaiSandbox, request: Request) -> tuple[Workflow, Blob]:

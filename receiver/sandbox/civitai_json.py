@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.civitai_records import MATURE, Blob, Change, Job, Step, Workflow
 from receiver.sandbox.clock import stamp, stamp_or_none
 from receiver.sandbox.media import UrlSigner
+from receiver.sandbox.wire import encode
 
 TIPS = {"civitai": 0, "creators": 0}
 
@@ -259,8 +259,3 @@ def _true_blob(workflow: Workflow, blob: Blob, now: datetime) -> dict[str, Any]:
         "kept_until": stamp(blob.kept_until),
         "refreshes": blob.refreshes,
     }
-
-
-def encode(value: object) -> bytes:
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()

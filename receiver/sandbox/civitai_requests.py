@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from starlette.requests import Request
-from starlette.responses import Response
 
-from receiver.sandbox.civitai_json import encode
 from receiver.sandbox.civitai_records import Step, Workflow
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.civitai_template import Invalid
@@ -23,11 +21,6 @@ class BadQuery(Exception):
     def __init__(self, name: str, value: str) -> None:
         super().__init__(name)
         self.errors = {name: [f"The value '{value}' is not valid for {name}."]}
-
-
-def answer(body: object, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(encode(body), status, media_type="application/json")
 
 
 class NotFound(Exception):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
-from receiver.sandbox.civitai_json import Renderer, encode, truth_of
+from receiver.sandbox.civitai_json import Renderer, truth_of
 from receiver.sandbox.civitai_plan import ENDED
 from receiver.sandbox.civitai_records import Change, Workflow
 from receiver.sandbox.civitai_template import Callback
@@ -16,6 +16,7 @@ from receiver.sandbox.civitai_world import World
 from receiver.sandbox.clock import stamp
 from receiver.sandbox.deliveries import Envelope, with_token
 from receiver.sandbox.engine import Engine
+from receiver.sandbox.wire import encode
 
 
 class CivitaiSandbox(Engine):
@@ -54,6 +55,12 @@ class CivitaiSandbox(Engine):
             self._watchers[workflow.id].discard(watcher)
             if not self._watchers[workflow.id]:
                 del self._watchers[workflow.id]
+
+    def example(self) -> str:
+        """A curl command that submits."""
+        body = '{"steps":[{"$type":"echo","input":{"message":"hello"}}]}'
+        headers = f"-H 'Authorization: Bearer {self.faults.api_key}' -H 'Content-Type: application/json'"
+        return f"curl {headers} -d '{body}' {self.base_url}/v2/consumer/workflows"
 
     def truths(self) -> list[dict[str, Any]]:
         """See `civitai_json.truth_of`."""

@@ -13,7 +13,6 @@ from receiver.sandbox.civitai_output import cost_of
 from receiver.sandbox.civitai_records import Workflow
 from receiver.sandbox.civitai_requests import (
     BadQuery,
-    answer,
     body_of,
     cursor_of,
     flag_of,
@@ -26,6 +25,7 @@ from receiver.sandbox.civitai_requests import (
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
 from receiver.sandbox.civitai_template import Invalid, problem_with_tags, read_template
 from receiver.sandbox.gateway import gateway
+from receiver.sandbox.wire import answer
 
 UPDATE_KEYS = frozenset({"status", "metadata", "tags", "allowMatureContent"})
 

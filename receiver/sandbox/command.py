@@ -1,17 +1,21 @@
-"""`hookledger sandbox civitai`: a stand-in upstream on this machine."""
+"""`hookledger sandbox UPSTREAM`: a stand-in for it on this machine."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.faults import BadKnob, read_flag
+from receiver.sandbox.tasks_faults import BeebleFaults
+from receiver.sandbox.upstream_faults import UpstreamFaults
 
 
 class WrongOption(click.ClickException):
@@ -42,42 +46,64 @@ def sandbox() -> None:
     """Stand-in upstreams for development, with faults on demand."""
 
 
-@sandbox.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=9001, show_default=True, help="0 takes a free one.")
-@knob_options(CivitaiFaults)
-def civitai(host: str, port: int, **given: Any) -> None:
-    """A stand-in for the Civitai orchestrator.
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """One stand-in: its knobs, what it stands for, its usual port, and where its opener is."""
 
-    How often something goes wrong is a share (0.1 or 10%) or a number of times (3). Times are seconds.
-
-    Callbacks to plain http are taken, because this is for loopback; --no-allow-http refuses them as the real one does.
-
-    What is true, what happened, and changing the faults while it runs: /_sandbox/truth, /_sandbox/log and
-    /_sandbox/faults.
-    """
-    knobs = {name: value for name, value in given.items() if value is not None}
-    try:
-        asyncio.run(_serve_until_signal(host, port, knobs))
-    except BadKnob as problem:
-        option = "--" + problem.name.replace("_", "-")
-        raise WrongOption(str(problem).replace(problem.name, option, 1)) from None
-    except OSError as problem:
-        raise WrongOption(f"cannot listen on {host} port {port}: {problem.strerror or problem}") from None
+    knobs: type[UpstreamFaults]
+    what: str
+    port: int
+    opener: str
 
 
-async def _serve_until_signal(host: str, port: int, knobs: dict[str, Any]) -> None:
+STANDS = {
+    "civitai": Stand(CivitaiFaults, "the Civitai orchestrator", 9001, "receiver.sandbox.civitai:running_civitai"),
+    "beeble": Stand(BeebleFaults, "Beeble's SwitchX API", 9002, "receiver.sandbox.beeble:running_beeble"),
+}
+HELP = """A stand-in for {what}.
+
+How often something goes wrong is a share (0.1 or 10%) or a number of times (3). Times are seconds.
+
+Callbacks to plain http are taken, because this is for loopback; --no-allow-http refuses them as the real one does.
+
+What is true, what happened, and changing the faults while it runs: /_sandbox/truth, /_sandbox/log and
+/_sandbox/faults.
+"""
+
+
+def _stand_command(name: str, stand: Stand) -> click.Command:
+    @click.command(name, help=HELP.format(what=stand.what))
+    @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+    @click.option(
+        "--port", type=click.IntRange(0, 65535), default=stand.port, show_default=True, help="0 takes a free one."
+    )
+    @knob_options(stand.knobs)
+    def run(host: str, port: int, **given: Any) -> None:
+        knobs = {name: value for name, value in given.items() if value is not None}
+        try:
+            asyncio.run(_serve_until_signal(name, host, port, knobs))
+        except BadKnob as problem:
+            option = "--" + problem.name.replace("_", "-")
+            raise WrongOption(str(problem).replace(problem.name, option, 1)) from None
+        except OSError as problem:
+            raise WrongOption(f"cannot listen on {host} port {port}: {problem.strerror or problem}") from None
+
+    return run
+
+
+for _name, _stand in STANDS.items():
+    sandbox.add_command(_stand_command(_name, _stand))
+
+
+async def _serve_until_signal(name: str, host: str, port: int, knobs: dict[str, Any]) -> None:
     # Here, so that every other command starts without loading a web server and an HTTP client.
-    from receiver.sandbox.civitai import running_civitai
+    module, _, attribute = STANDS[name].opener.partition(":")
+    opener = getattr(importlib.import_module(module), attribute)
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running_civitai(host=host, port=port, **knobs) as upstream:
-        example = '{"steps":[{"$type":"echo","input":{"message":"hello"}}]}'
-        click.echo(
-            f"civitai sandbox at {upstream.base_url}, key {upstream.api_key}; submit with: "
-            f"curl -H 'Authorization: Bearer {upstream.api_key}' -H 'Content-Type: application/json' "
-            f"-d '{example}' {upstream.base_url}/v2/consumer/workflows"
-        )
+    async with opener(host=host, port=port, **knobs) as upstream:
+        where = f"{name} sandbox at {upstream.base_url}, key {upstream.api_key}"
+        click.echo(f"{where}; submit with: {upstream.sandbox.example()}")
         await stop.wait()

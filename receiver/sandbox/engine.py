@@ -117,6 +117,10 @@ class Engine(abc.ABC):
     def purge(self, wanted: Mapping[str, Any]) -> None:
         """Upstream forgets `{"workflow": id}` or `{"blob": id}`, without a word. KeyError when there is none."""
 
+    @abc.abstractmethod
+    def example(self) -> str:
+        """A curl command that submits."""
+
     def truth(self) -> dict[str, Any]:
         """`{"now", "settled", "workflows": […]}`, oldest first."""
         self.catch_up()

@@ -178,14 +178,11 @@ def read_ladder(value: object) -> tuple[float, ...] | None:
     """Seconds separated by commas, or a list of them, or nothing."""
     if value is None or value == "":
         return None
-    right = "seconds before each retry, such as 1,5,30"
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError(right)
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
     try:
         return tuple(map(read_seconds, parts))
     except ValueError:
-        raise ValueError(right) from None
+        raise ValueError("seconds before each retry, such as 1,5,30") from None
 
 
 def one_of(*words: str) -> Callable[[object], str]:
@@ -239,7 +236,7 @@ class DeliveryFaults:
         "exponential with jitter", half to one and a half times 2, 4, 8 seconds. `luck` is 0 to 1; 0 after the last."""
         if self.callback_ladder is not None:
             return self.callback_ladder[attempt - 1] / self.speed if attempt <= len(self.callback_ladder) else 0.0
-        return self.callback_backoff * 2 ** (attempt - 1) * (0.5 + luck) / self.speed
+        return float(self.callback_backoff * 2 ** (attempt - 1) * (0.5 + luck) / self.speed)
 
     def update(self, values: Mapping[str, object]) -> None:
         """Set knobs by name, all or none of them; BadKnob says which is wrong and what would be right."""

@@ -1,0 +1,54 @@
+"""The knobs of the stand-ins whose workflows are single tasks, by upstream. Times in seconds."""
+
+from __future__ import annotations
+
+# ruff: noqa: RUF009 - `knob` returns a dataclasses.field
+from dataclasses import dataclass
+
+from receiver.sandbox.faults import (
+    Chance,
+    knob,
+    one_of,
+    read_chance,
+    read_count,
+    read_flag,
+    read_ladder,
+    read_optional_count,
+    read_seconds,
+)
+from receiver.sandbox.upstream_faults import UpstreamFaults
+
+# Newest first; the last is the older page's only one (UPSTREAMS §2.6).
+BILLING_CODES = (
+    "INSUFFICIENT_BALANCE",
+    "BILLING_NOT_CONFIGURED",
+    "HARD_LIMIT_EXCEEDED",
+    "CREDIT_DEDUCTION_FAILED",
+    "INSUFFICIENT_CREDITS",
+)
+
+@dataclass
+class TaskFaults(UpstreamFaults):
+    """What they share."""
+
+    cancel: Chance = knob("0", read_chance, "workflows that are canceled, where upstream has a word for it")
+    submit_503: Chance = knob("0", read_chance, "submits answered with 503; nothing was made of them")
+    credits: int | None = knob(None, read_optional_count, "submits that are still paid for; one beyond is a 402")
+    resign: bool = knob(True, read_flag, "each read signs output URLs afresh; if not, they end --url-ttl after the end")
+
+
+@dataclass
+class BeebleFaults(TaskFaults):
+    """Beeble SwitchX (UPSTREAMS §2)."""
+
+    callback_ladder: tuple[float, ...] | None = knob(
+        "1,5,30,120", read_ladder, "seconds before each retry, before --speed"
+    )
+    callback_total: float = knob("300", read_seconds, "seconds for all tries of one callback, before --speed")
+    callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
+    url_ttl: float = knob("259200", read_seconds, "seconds a signed output URL works")
+    reads_per_minute: int = knob("5", read_count, "reads the account may make in a minute (of --speed); 0: no limit")
+    writes_per_minute: int = knob("5", read_count, "writes the account may make in a minute (of --speed); 0: no limit")
+    concurrent_jobs: int = knob("10", read_count, "jobs that may be open at once; 0: no limit")
+    billing_code: str = knob("INSUFFICIENT_BALANCE", one_of(*BILLING_CODES), "the code of a 402 when credits run out")
+    list_output: bool = knob(True, read_flag, "the list carries output URLs (whether it does is not documented)")
