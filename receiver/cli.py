@@ -11,8 +11,10 @@ from receiver import __version__
 
 # Where each command lives. Imported when called, so that `hookledger show` does not pay for a web server.
 COMMANDS = {
+    "advise": "receiver.commands.advise:advise",
     "db": "receiver.commands.db:db",
     "demo": "reconciler.demo.command:demo",
+    "incident": "receiver.commands.advise:incident",
     "list": "receiver.commands.ask:list_workflows",
     "reconcile": "reconciler.cli:reconcile",
     "refetch": "reconciler.cli:refetch",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from receiver.advising import with_advice
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.tables import print_fields, print_table
 from receiver.config import Config
@@ -21,7 +22,7 @@ from receiver.redaction import Redactor
 _TIMELINE = 1000  # transitions and evidence that `show` prints of each
 
 _FIELDS = (
-    "status", "upstream_status", "reason", "blocked_reason", "error", "run", "ref", "context", "model",
+    "status", "upstream_status", "reason", "blocked_reason", "error", "advice", "run", "ref", "context", "model",
     "output_format", "first_seen_at", "first_seen_via", "submitted_at", "started_at", "completed_at", "finished_at",
     "finished_via", "confirmed_at", "progress", "next_check_at",
 )  # fmt: skip
@@ -43,7 +44,7 @@ async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool)
         if row is None:
             known = "" if source in config.sources else f"; configured sources: {', '.join(sorted(config.sources))}"
             fail(f"no workflow {workflow_id!r} is known of source {source!r}{known}", SOME_FAILED)
-        workflow = (await queries.as_json(connection, [row], datetime.now(UTC)))[0]
+        workflow = with_advice(await queries.as_json(connection, [row], datetime.now(UTC)), config)[0]
         transitions = await trail.list_transitions(connection, row["pk"], limit=_TIMELINE)
         evidence = await trail.list_evidence(connection, row["pk"], limit=_TIMELINE)
     redactor = Redactor(config.secret_values())
@@ -57,7 +58,10 @@ async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool)
 def _print_workflow(
     workflow: JsonObject, transitions: list[JsonObject], evidence: list[JsonObject], redactor: Redactor
 ) -> None:
-    print_fields({"workflow": f"{workflow['source']}/{workflow['id']}", **_only(workflow, _FIELDS)}, redactor)
+    fields = _only(workflow, _FIELDS)
+    if workflow["advice"] is not None:
+        fields["advice"] = f"{workflow['advice']['disposition']}: {workflow['advice']['text']}"
+    print_fields({"workflow": f"{workflow['source']}/{workflow['id']}", **fields}, redactor)
     check = workflow["check"] or {}
     for title, columns, rows in (
         ("attention", ("kind", "since", "note", "acknowledged_at"), workflow["attention"]),
@@ -121,6 +125,7 @@ async def _list(config: Config, wanted: WorkflowFilter, now: datetime, *, as_jso
             found = await listing.list_workflows(connection, wanted, now)
     except BadCursor as error:
         fail(str(error))
+    found["items"] = with_advice(found["items"], config)
     redactor = Redactor(config.secret_values())
     if as_json:
         print_json(found, redactor)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import click
 
+from receiver.advising import with_advice
 from receiver.commands.ask import labels_of
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.config import Config, ConfigError
@@ -100,7 +101,7 @@ async def _track(config: Config, entry: Entry, redactor: Redactor, *, as_json: b
     if known is None:
         fail(f"{entry.workflow_id} was forgotten again meanwhile", SOME_FAILED)
     if as_json:
-        print_json(known, redactor)
+        print_json(with_advice([known], config)[0], redactor)
         return DONE
     what = "tracked" if result.created else "known already" if result.outcome is Outcome.DUPLICATE else "added to"
     click.echo(redactor.text(f"{what}: {entry.source}/{entry.workflow_id} is {known['status']}"))

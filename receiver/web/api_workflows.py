@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver.advising import with_advice
 from receiver.ledger import listing, queries, trail
 from receiver.ledger.cursors import BadCursor
 from receiver.ledger.queries import Pulse
@@ -56,9 +57,10 @@ async def list_workflows(request: Request) -> Response:
     site, wanted = site_of(request), workflow_filter(request)
     try:
         async with site.database.read() as connection:
-            return answer(site, await listing.list_workflows(connection, wanted, clock()))
+            found = await listing.list_workflows(connection, wanted, clock())
     except BadCursor as error:
         raise Problem("bad-cursor", str(error)) from None
+    return answer(site, {**found, "items": with_advice(found["items"], site.config)})
 
 
 @needs("read")
@@ -104,7 +106,7 @@ async def workflow_now(site: Site, source: str, workflow_id: str) -> JsonObject:
         found = await queries.workflow(connection, source, workflow_id, clock())
     if found is None:
         raise unknown_workflow(source, workflow_id)
-    return found
+    return with_advice([found], site.config)[0]
 
 
 @needs("read")

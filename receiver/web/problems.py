@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "bad-filter": (400, "A filter cannot be right"),
     "bad-cursor": (400, "The cursor is not one of this list's"),
     "bad-track": (422, "This cannot be tracked"),
+    "bad-advice": (422, "There is no advice on this"),
     "no-token": (401, "A token is needed"),
     "wrong-token": (401, "The token is not valid"),
     "scope": (403, "The token may not do this"),
