@@ -62,7 +62,7 @@ class BeebleSandbox(TaskSandbox):
     def example(self) -> str:
         """A curl command that submits."""
         body = '{"generation_type":"image","source_uri":"https://example.com/a.png","alpha_mode":"auto","prompt":"dusk"}'
-        return f"curl -H 'x-api-key: {self.faults.api_key}' -d '{body}' {self.base_url}{GENERATIONS}"
+        return self.curl(GENERATIONS, body, "x-api-key:")
 
     def routes(self) -> list[BaseRoute]:
         """§2.2."""

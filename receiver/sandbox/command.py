@@ -14,7 +14,7 @@ import click
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.faults import BadKnob, read_flag
-from receiver.sandbox.tasks_faults import BeebleFaults
+from receiver.sandbox.tasks_faults import BeebleFaults, EvolinkFaults
 from receiver.sandbox.upstream_faults import UpstreamFaults
 
 
@@ -59,6 +59,7 @@ class Stand:
 STANDS = {
     "civitai": Stand(CivitaiFaults, "the Civitai orchestrator", 9001, "receiver.sandbox.civitai:running_civitai"),
     "beeble": Stand(BeebleFaults, "Beeble's SwitchX API", 9002, "receiver.sandbox.beeble:running_beeble"),
+    "evolink": Stand(EvolinkFaults, "EvoLink's unified task API", 9003, "receiver.sandbox.evolink:running_evolink"),
 }
 HELP = """A stand-in for {what}.
 

@@ -52,3 +52,18 @@ class BeebleFaults(TaskFaults):
     concurrent_jobs: int = knob("10", read_count, "jobs that may be open at once; 0: no limit")
     billing_code: str = knob("INSUFFICIENT_BALANCE", one_of(*BILLING_CODES), "the code of a 402 when credits run out")
     list_output: bool = knob(True, read_flag, "the list carries output URLs (whether it does is not documented)")
+
+
+@dataclass
+class EvolinkFaults(TaskFaults):
+    """EvoLink's unified task API (UPSTREAMS §3)."""
+
+    callback_ladder: tuple[float, ...] | None = knob("1,2,4", read_ladder, "seconds before each retry, before --speed")
+    callback_total: float = knob("60", read_seconds, "seconds for all tries of one callback, before --speed")
+    callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
+    url_ttl: float = knob("86400", read_seconds, "seconds a result URL works")
+    resign: bool = knob(False, read_flag, "each read signs result URLs afresh; else they end --url-ttl after the end")
+    billing_seconds: float = knob("2", read_seconds, "seconds GET shows an end before the callback, before --speed")
+    codes: str = knob("mixed", one_of("mixed", "int", "string"), "what the code of an HTTP error is")
+    refuse_private: bool = knob(False, read_flag, "callbacks to private and loopback addresses are refused, as really")
+    callback_without_error: bool = knob(False, read_flag, "the callback of a failed task leaves out its error")

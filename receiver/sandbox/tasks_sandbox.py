@@ -116,9 +116,18 @@ class TaskSandbox(Engine):
 
     # What their routes share
 
+    def curl(self, path: str, body: str, header: str = "Authorization: Bearer") -> str:
+        """A command that posts `body` with the key behind `header`."""
+        return f"curl -H '{header} {self.faults.api_key}' -d '{body}' {self.base_url}{path}"
+
     def is_key(self, given: str) -> bool:
         """Whether that is the account's key."""
         return hmac.compare_digest(given.strip().encode(), self.faults.api_key.encode())
+
+    def is_bearer(self, request: Request, scheme: str = "bearer") -> bool:
+        """Whether the `Authorization` header brings the account's key."""
+        given, _, token = request.headers.get("authorization", "").partition(" ")
+        return given.lower() == scheme and self.is_key(token)
 
     def found(self, task_id: str) -> Task:
         """The task, or upstream's 404."""

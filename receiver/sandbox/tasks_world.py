@@ -145,9 +145,9 @@ class TaskWorld:
             task.progress, task.files = 100, self._habits.files(task)
         elif task.phase in ("failed", "expired"):
             code, message = task.rng.choice(self._habits.failures)
-            known = dict(self._habits.failures)
-            code = task.script.get("code", code)
-            task.error_code, task.error = code, task.script.get("message", known.get(code, message))
+            if wanted := task.script.get("code"):
+                code, message = wanted, next((text for word, text in self._habits.failures if word == wanted), wanted)
+            task.error_code, task.error = code, task.script.get("message") or message
         self._emit(task, "ended")
 
     def _schedule(self, task: Task, at: datetime) -> None:
