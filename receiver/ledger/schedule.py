@@ -159,10 +159,10 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
 
 def _confirm_at(state: WorkflowState, node: Node) -> datetime | None:
     """When to look so that a provisional ending is confirmed or taken back; None when a look has had its say."""
-    if node.alive_since is not None:
+    asked = state.asked_at
+    if node.alive_since is not None and (asked is None or asked < node.alive_since + SPACED):
         return node.alive_since + SPACED
     assert node.finished_at is not None
-    asked = state.asked_at
     if asked is None or asked <= node.status_seen_at:
         return node.finished_at + CONFIRM_AFTER
     if node is not state.node:

@@ -1,0 +1,39 @@
+"""No workflow is left open without a look to come, and none is looked at again and again for nothing (R12, R15)."""
+
+from __future__ import annotations
+
+from receiver.ledger.database import Database
+from receiver.ledger.records import Level
+from tests.ledger.applying import (
+    answer,
+    check_of,
+    claim_one,
+    delivery,
+    put,
+    saw,
+)
+from tests.ledger.histories import at
+
+
+async def due_after(database: Database, wf: str = "wf") -> float | None:
+    row = await check_of(database, wf)
+    return None if row is None or row.due_at is None else (row.due_at - at(0)).total_seconds()
+
+
+async def test_a_look_in_vain_at_a_doubtful_ending_is_not_repeated_at_once(database):
+    await put(database, delivery(0, saw("succeeded")))
+    await put(database, answer(10, await claim_one(database, 10), saw("processing")))
+    assert await due_after(database) == 40
+    await put(database, answer(41, await claim_one(database, 41), saw("mulling")))
+    due = await due_after(database)
+    assert due is not None
+    assert due > 45
+
+
+async def test_a_child_whose_ending_is_doubtful_is_left_alone_once_upstream_does_not_show_it(database):
+    await put(database, delivery(0, saw("succeeded"), saw("succeeded", Level.STEP, "a")))
+    shown = (saw("succeeded"), saw("processing", Level.STEP, "a"))
+    await put(database, answer(10, await claim_one(database, 10), *shown))
+    assert await due_after(database) == 40
+    await put(database, answer(41, await claim_one(database, 41), saw("succeeded")))
+    assert await due_after(database) is None
