@@ -73,11 +73,14 @@ def dispute(node: Node, observation: Observation, evidence: Evidence, out: Merge
         out.contested = True
 
 
-def _unknown_word(node: Node, observation: Observation, out: Merged) -> None:
-    """Keep a word nobody knows beside the last known status, and ask (R6)."""
+def _unknown_word(node: Node, observation: Observation, out: Merged, *, look: bool = False) -> None:
+    """Keep a word nobody knows beside the last known status, and ask (R6).
+
+    A look that meets one is not made again for it: the answer would be the same, of a settled workflow for ever.
+    """
     if observation.word is None:
         return
-    out.doubt = True
+    out.doubt = out.doubt or not look
     if not node.status.terminal:
         node.put("upstream_status", observation.word)
 
@@ -164,7 +167,7 @@ def take_look(node: Node, observation: Observation, evidence: Evidence, out: Mer
     node.put("look_date", evidence.date)
     status = observation.status
     if status is None:
-        _unknown_word(node, observation, out)
+        _unknown_word(node, observation, out, look=True)
         return True
     if node.status.terminal:
         return _look_at_ended(node, observation, evidence, out)

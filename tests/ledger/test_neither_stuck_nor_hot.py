@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from receiver.ledger import checks
 from receiver.ledger.database import Database
-from receiver.ledger.records import Level
+from receiver.ledger.records import Level, Trust
 from tests.ledger.applying import (
     answer,
     check_of,
@@ -36,4 +37,12 @@ async def test_a_child_whose_ending_is_doubtful_is_left_alone_once_upstream_does
     await put(database, answer(10, await claim_one(database, 10), *shown))
     assert await due_after(database) == 40
     await put(database, answer(41, await claim_one(database, 41), saw("succeeded")))
+    assert await due_after(database) is None
+
+
+async def test_a_word_nobody_knows_on_a_settled_workflow_is_not_asked_about_for_ever(database):
+    await put(database, delivery(0, saw("succeeded"), trust=Trust.SIGNED))
+    async with database.write() as connection:
+        await checks.want(connection, "civ", "wf", 1, at(100))
+    await put(database, answer(100, await claim_one(database, 100), saw("archived")), now=101)
     assert await due_after(database) is None
