@@ -146,8 +146,8 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
     vanishing = uncollected_from(state)
     if vanishing is not None and "uncollected" not in memory.told:
         reasons["uncollected"] = vanishing
-    settled_from = _asked_long_enough_after(state)
-    if settled_from is not None and any(not child.status.terminal for child in state.children()):
+    settled_from = _children_at(state)
+    if settled_from is not None:
         reasons["children"] = settled_from
     if node.confirmed_at is not None and policy.keep_fresh:
         renewals = [_renew_at(state, blob) for blob in state.blobs.values()]
@@ -171,11 +171,18 @@ def _confirm_at(state: WorkflowState, node: Node) -> datetime | None:
     return asked + min(max(waited, CONFIRM_AGAIN), CONFIRM_AT_LEAST)
 
 
-def _asked_long_enough_after(state: WorkflowState) -> datetime | None:
-    """When the children of an ended workflow can be settled by a look; None when one was made late enough already."""
+def _children_at(state: WorkflowState) -> datetime | None:
+    """When the open children of an ended workflow can be settled by a look (R8).
+
+    None when there are none, or when a look made late enough has left them open: another would do the same. One that a
+    late event opened after that look has not been asked about yet.
+    """
     assert state.node.finished_at is not None
+    still_open = [child for child in state.children() if not child.status.terminal]
     at = state.node.finished_at + SPACED
-    return None if state.asked_at is not None and state.asked_at >= at else at
+    if not still_open or state.asked_at is None or state.asked_at < at:
+        return at if still_open else None
+    return state.asked_at + SPACED if any(one.status_seen_at > state.asked_at for one in still_open) else None
 
 
 def _renew_at(state: WorkflowState, blob: Blob) -> datetime | None:

@@ -10,6 +10,7 @@ from tests.ledger.applying import (
     check_of,
     claim_one,
     delivery,
+    loaded,
     put,
     saw,
 )
@@ -45,4 +46,18 @@ async def test_a_word_nobody_knows_on_a_settled_workflow_is_not_asked_about_for_
     async with database.write() as connection:
         await checks.want(connection, "civ", "wf", 1, at(100))
     await put(database, answer(100, await claim_one(database, 100), saw("archived")), now=101)
+    assert await due_after(database) is None
+
+
+async def test_a_child_that_a_late_event_opens_under_a_settled_parent_is_looked_at(database):
+    await put(database, delivery(0, saw("succeeded"), saw("succeeded", Level.STEP, "a")))
+    await put(database, answer(40, await claim_one(database, 40), saw("succeeded"), saw("succeeded", Level.STEP, "a")))
+    assert await due_after(database) is None
+    await put(database, delivery(100, saw("processing", Level.JOB, "j", "a")))
+    assert await due_after(database) is not None
+    await put(
+        database, answer(101, await claim_one(database, 101), saw("succeeded"), saw("succeeded", Level.STEP, "a"))
+    )
+    state = await loaded(database)
+    assert state.jobs["j"].status.terminal
     assert await due_after(database) is None
