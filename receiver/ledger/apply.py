@@ -123,7 +123,8 @@ def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | Non
 
 def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh: bool) -> Merged:
     assert entry.reading is not None
-    facts = Evidence(name, entry.kind, entry.at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
+    at = min(entry.at, batch.now)  # nothing arrives after it is recorded: a receiver's clock may be ahead of the ledger's
+    facts = Evidence(name, entry.kind, at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
     reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
     merged = merge(state, reading, facts, restartable=entry.policy.restartable)
     tell(state, entry)

@@ -55,9 +55,16 @@ async def test_a_child_that_a_late_event_opens_under_a_settled_parent_is_looked_
     assert await due_after(database) is None
     await put(database, delivery(100, saw("processing", Level.JOB, "j", "a")))
     assert await due_after(database) is not None
-    await put(
-        database, answer(101, await claim_one(database, 101), saw("succeeded"), saw("succeeded", Level.STEP, "a"))
-    )
+    shown = (saw("succeeded"), saw("succeeded", Level.STEP, "a"))
+    await put(database, answer(101, await claim_one(database, 101), *shown))
     state = await loaded(database)
     assert state.jobs["j"].status.terminal
     assert await due_after(database) is None
+
+
+async def test_a_delivery_whose_clock_is_ahead_does_not_make_looks_follow_one_another(database):
+    await put(database, delivery(600, saw("succeeded")), now=0)
+    await put(database, answer(10, await claim_one(database, 10), saw("processing")), now=10)
+    due = await due_after(database)
+    assert due is not None
+    assert due >= 15
