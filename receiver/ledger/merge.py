@@ -88,6 +88,7 @@ def _apply(
         return
     if node.level is Level.WORKFLOW and any(t.kind is TransitionKind.RETRACTED for t in out.transitions[before:]):
         state.tell("error", None)  # it was told along with the ending that is taken back
+        state.put("ending_delivered_at", None)  # and who delivered that one has not delivered the true one (R18)
     if node.level is Level.WORKFLOW:
         fields.note_ending(state, observation.status, evidence)
         fields.fill_about(state, observation, late=late)

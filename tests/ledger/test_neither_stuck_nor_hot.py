@@ -68,3 +68,13 @@ async def test_a_delivery_whose_clock_is_ahead_does_not_make_looks_follow_one_an
     due = await due_after(database)
     assert due is not None
     assert due >= 15
+
+
+async def test_the_first_delivery_of_a_retracted_ending_is_not_that_of_the_true_one(database):
+    await put(database, delivery(0, saw("succeeded")))
+    await put(database, answer(10, await claim_one(database, 10), saw("failed")))
+    state = await loaded(database)
+    assert state.node.status.value == "failed"
+    assert state.ending_delivered_at is None
+    await put(database, delivery(20, saw("failed")))
+    assert (await loaded(database)).ending_delivered_at == at(20)
