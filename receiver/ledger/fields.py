@@ -23,7 +23,7 @@ def fill(node: Node, observation: Observation, evidence: Evidence, *, look: bool
     """
     for name in ("started_at", "completed_at"):
         _fill_value(node, name, believable(getattr(observation, name), evidence), late)
-    _progress(node, observation, look)
+    _progress(node, observation, look and not late)
     if observation.step is not None:
         _fill_value(node, "step", observation.step, late)
     for name, value in observation.facts.items():
@@ -90,12 +90,16 @@ def _stamped(node: Node, name: str, value: Any, observation: Observation, look: 
 def fill_about(state: WorkflowState, observation: Observation, *, late: bool) -> None:
     """Fill the workflow's own columns (model, request, …) from the facts that have one; see `nodes.ABOUT`.
 
-    What a person told us stands: upstream's account of a request is only what it made of it.
+    What a person told us stands: upstream's account of a request is only what it made of it. A locator is put together
+    from what each of them knows of it.
     """
     told = state.node.stamps.get("told", ())
     for name in ABOUT:
-        value = observation.facts.get(name)
-        if value is not None and name not in told and (not late or state.about.get(name) is None):
+        value, known = observation.facts.get(name), state.about.get(name)
+        stands = name in told or (late and known is not None)
+        if value is not None and name == "locator" and known is not None:
+            state.tell(name, {**value, **known} if stands else {**known, **value})
+        elif value is not None and not stands:
             state.tell(name, value)
 
 

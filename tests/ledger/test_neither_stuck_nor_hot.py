@@ -78,3 +78,12 @@ async def test_the_first_delivery_of_a_retracted_ending_is_not_that_of_the_true_
     assert state.ending_delivered_at is None
     await put(database, delivery(20, saw("failed")))
     assert (await loaded(database)).ending_delivered_at == at(20)
+
+
+async def test_an_older_look_does_not_set_progress_back(database):
+    await put(database, delivery(0, saw("processing", progress=0.1)))
+    one = await claim_one(database, 200)
+    await put(database, answer(200, one, saw("processing", progress=0.8)))
+    two = await claim_one(database, 400)
+    await put(database, answer(190, two, saw("processing", progress=0.5)), now=401)
+    assert (await loaded(database)).node.progress == 0.8
