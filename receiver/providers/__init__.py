@@ -6,6 +6,7 @@ from receiver.providers.base import Provider
 from receiver.providers.beeble import Beeble
 from receiver.providers.civitai import Civitai
 from receiver.providers.evolink import EvoLink
+from receiver.providers.fal import Fal
 from receiver.providers.openai import OpenAI
 from receiver.providers.openrouter import OpenRouter
 from receiver.providers.removebgvideo import RemoveBGVideo
@@ -18,6 +19,7 @@ _ALL: tuple[Provider, ...] = (
     EvoLink(),
     RemoveBGVideo(),
     Replicate(),
+    Fal(),
     OpenAI(),
     OpenRouter(),
     StandardWebhooks(),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import beeble_samples as beeble
 import civitai_samples as civitai
 import evolink_samples as evolink
+import fal_samples as fal
 import openai_samples as openai
 import openrouter_samples as openrouter
 import orjson
@@ -109,6 +110,13 @@ SAMPLES = {
         answer=replicate.PREDICTION,
         blob={},
         listed="results",
+    ),
+    "fal": Samples(
+        account=fal.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
+        events=(fal.OK_EVENT, fal.ERROR_EVENT, fal.UNWRITTEN_EVENT),
+        workflow_id=fal.ID,
+        answer=fal.COMPLETED,
+        blob={},
     ),
     "openai": Samples(
         account=openai.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
