@@ -186,11 +186,15 @@ def _children_at(state: WorkflowState) -> datetime | None:
 
 
 def _renew_at(state: WorkflowState, blob: Blob) -> datetime | None:
-    """When a blob's URL is to be renewed: min(5 min, a third of its lifetime) ahead of its expiry (R17)."""
+    """When a blob's URL is to be renewed: min(5 min, a third of its lifetime) ahead of its expiry (R17).
+
+    Counted from the last time it was asked for, by a look or by itself: what that brings may end at once.
+    """
     at = renewal_due(blob)
-    if at is None or state.asked_at is None:
+    asked = max(filter(None, (state.asked_at, blob.look_sent_at)), default=None)
+    if at is None or asked is None:
         return at
-    return max(at, state.asked_at + RENEW_SPACING)
+    return max(at, asked + RENEW_SPACING)
 
 
 def renewal_due(blob: Blob) -> datetime | None:

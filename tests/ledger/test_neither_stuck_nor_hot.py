@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from receiver.ledger import checks
 from receiver.ledger.database import Database
-from receiver.ledger.records import Level, Trust
+from receiver.ledger.entries import Answer, Look
+from receiver.ledger.records import BlobSeen, Level, Reading, Trust
 from tests.ledger.applying import (
     answer,
     check_of,
@@ -87,3 +90,22 @@ async def test_an_older_look_does_not_set_progress_back(database):
     two = await claim_one(database, 400)
     await put(database, answer(190, two, saw("processing", progress=0.5)), now=401)
     assert (await loaded(database)).node.progress == 0.8
+
+
+def relinked(second, claim, url, expires):
+    reading = Reading(claim.id, blobs=(BlobSeen("b", "image", available=True, url=url, url_expires_at=at(expires)),))
+    entry = answer(second, claim, saw("x"))
+    return replace(entry, reading=reading, look=Look(claim.fence, Answer.SHOWN, blob="b"))
+
+
+async def test_a_renewal_that_brings_a_url_about_to_end_is_not_repeated_at_once(database):
+    blob = BlobSeen("b", "image", available=True, url="https://x/1", url_expires_at=at(60))
+    await put(database, delivery(0, saw("succeeded"), blobs=(blob,), trust=Trust.SIGNED))
+    shown = answer(45, await claim_one(database, 45), saw("succeeded"))
+    shown.reading = replace(shown.reading, blobs=(blob,))
+    await put(database, shown)
+    taken = await claim_one(database, 56)
+    await put(database, relinked(56, taken, "https://x/2", 57))
+    due = await due_after(database)
+    assert due is not None
+    assert due >= 66
