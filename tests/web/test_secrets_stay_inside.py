@@ -142,7 +142,8 @@ async def test_no_answer_holds_a_secret(site: Planted, database: Database) -> No
     await fill(site, database)
     path = path_of("wf-1")
     asked = [
-        path, f"{path}/transitions", f"{path}/evidence", f"{path}/document", "/v1/workflows", "/v1/jobs", "/v1/sources",
+        path, f"{path}/transitions", f"{path}/evidence", f"{path}/document", f"{path}/incident", "/v1/workflows",
+        "/v1/jobs", "/v1/sources",
         f"/v1/blobs/civ/{IMAGE}", f"/blobs/civ/{IMAGE}", "/metrics", "/healthz", "/readyz",
     ]  # fmt: skip
     for one in asked:
@@ -204,6 +205,8 @@ async def test_no_command_prints_a_secret(
     for command in (
         ["show", "civ", "wf-1"],
         ["show", "civ", "wf-1", "--json"],
+        ["incident", "civ", "wf-1"],
+        ["incident", "civ", "wf-1", "--json"],
         ["list"],
         ["list", "--json"],
         ["list", "--status", " ".join(site.secrets)],
