@@ -14,7 +14,7 @@ import click
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.faults import BadKnob, read_flag
-from receiver.sandbox.tasks_faults import BeebleFaults, EvolinkFaults
+from receiver.sandbox.tasks_faults import BeebleFaults, EvolinkFaults, RemovebgvideoFaults
 from receiver.sandbox.upstream_faults import UpstreamFaults
 
 
@@ -60,6 +60,9 @@ STANDS = {
     "civitai": Stand(CivitaiFaults, "the Civitai orchestrator", 9001, "receiver.sandbox.civitai:running_civitai"),
     "beeble": Stand(BeebleFaults, "Beeble's SwitchX API", 9002, "receiver.sandbox.beeble:running_beeble"),
     "evolink": Stand(EvolinkFaults, "EvoLink's unified task API", 9003, "receiver.sandbox.evolink:running_evolink"),
+    "removebgvideo": Stand(
+        RemovebgvideoFaults, "RemoveBGVideo", 9004, "receiver.sandbox.removebgvideo:running_removebgvideo"
+    ),
 }
 HELP = """A stand-in for {what}.
 

@@ -44,12 +44,12 @@ def route(
                 await asyncio.sleep(sandbox.faults.latency)
             if fault := read_fault(sandbox.faults, sandbox.rngs["read"], sandbox.failed):
                 return fault
-        if key and (sandbox.faults.revoked or not sandbox.let_in(request)):
-            return sandbox.failed(401)
-        sandbox.catch_up()
-        if key and (waiting := sandbox.hold_back(request, reading=reads)):
-            return waiting
         try:
+            if key and (sandbox.faults.revoked or not sandbox.let_in(request)):
+                return sandbox.failed(401)
+            sandbox.catch_up()
+            if key and (waiting := sandbox.hold_back(request, reading=reads)):
+                return waiting
             return await handler(request)
         except Refused as refused:
             return refused.response

@@ -14,6 +14,7 @@ from receiver.sandbox.faults import (
     read_flag,
     read_ladder,
     read_optional_count,
+    read_optional_text,
     read_seconds,
 )
 from receiver.sandbox.upstream_faults import UpstreamFaults
@@ -26,6 +27,8 @@ BILLING_CODES = (
     "CREDIT_DEDUCTION_FAILED",
     "INSUFFICIENT_CREDITS",
 )
+BODY_SHAPES = ("wrapped", "flat", "id", "job_id", "empty", "mixed")
+
 
 @dataclass
 class TaskFaults(UpstreamFaults):
@@ -67,3 +70,18 @@ class EvolinkFaults(TaskFaults):
     codes: str = knob("mixed", one_of("mixed", "int", "string"), "what the code of an HTTP error is")
     refuse_private: bool = knob(False, read_flag, "callbacks to private and loopback addresses are refused, as really")
     callback_without_error: bool = knob(False, read_flag, "the callback of a failed task leaves out its error")
+
+
+@dataclass
+class RemovebgvideoFaults(TaskFaults):
+    """RemoveBGVideo (UPSTREAMS §4), which leaves its callbacks' body, retries and timeouts open: knobs."""
+
+    url_ttl: float = knob("604800", read_seconds, "seconds an output URL works (not documented)")
+    signing_secret: str | None = knob(None, read_optional_text, "callbacks are signed with it", secret=True)
+    body: str = knob("wrapped", one_of(*BODY_SHAPES), "what a callback's body looks like (not documented)")
+    listing: str = knob("jobs", one_of("bare", "jobs", "data", "items"), "the list's envelope (not documented)")
+    plain_errors: str = knob(
+        "message", one_of("message", "detail", "envelope", "text"), "the shape of errors that have no code"
+    )
+    backlog: Chance = knob("0.3", read_chance, "jobs that wait as pending before they are processed")
+    bad_gateway: Chance = knob("0", read_chance, "requests answered with a 502 that is not JSON")

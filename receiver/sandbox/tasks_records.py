@@ -65,6 +65,7 @@ class Task:
     files: list[File] = field(default_factory=list)
     plan: list[Op] = field(default_factory=list)
     run: int = 1
+    past: list[dict[str, Any]] = field(default_factory=list)
     purged: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)

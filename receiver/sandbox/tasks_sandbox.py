@@ -146,6 +146,15 @@ class TaskSandbox(Engine):
             raise Refused(self.failed(400))
         return value
 
+    def script_of(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What the body's `sandbox` says, if it is an object; a 400 for an end upstream does not know."""
+        script = body.get("sandbox")
+        if not isinstance(script, dict):
+            return {}
+        if script.get("end", "succeeded") not in self.words:
+            raise Refused(self.failed(400))
+        return dict(script)
+
     def admit(self, body: dict[str, Any]) -> None:
         """Refuse a submit where a knob, its script or the account's credits say so."""
         faults, rng = self.faults, self.rngs["submit"]
@@ -153,7 +162,7 @@ class TaskSandbox(Engine):
             raise Refused(self.failed(429, retry_after(faults)))
         if faults.submit_503.hit(rng):
             raise Refused(self.failed(503, retry_after(faults)))
-        if refuse := script_of(body).get("refuse"):
+        if refuse := self.script_of(body).get("refuse"):
             raise Refused(self.refusal(str(refuse)))
         if faults.credits is not None:
             if faults.credits < 1:
@@ -162,9 +171,7 @@ class TaskSandbox(Engine):
 
     def draft(self, task_id: str, type_: str, body: dict[str, Any], callback_url: str | None) -> Task:
         """A task that is not kept yet."""
-        number, script = len(self.world.tasks) + 1, dict(script_of(body))
-        if script.get("end", "succeeded") not in self.words:
-            raise Refused(self.failed(400))
+        number, script = len(self.world.tasks) + 1, self.script_of(body)
         request = {key: value for key, value in body.items() if key != "sandbox"}
         rng = seeded(self.faults.seed, "task", number)
         return Task(task_id, number, type_, request, callback_url, self.clock.now(), rng, script)
@@ -212,6 +219,7 @@ class TaskSandbox(Engine):
             "deleted_at": None,
             "callbacks": int(self.address(task) is not None),
             "run": task.run,
+            "past_runs": task.past,
             "progress": task.progress,
             "error": error,
             "steps": [],
@@ -311,9 +319,3 @@ class TaskSandbox(Engine):
                 seal = self.seal(message, at, forged=True)
             forged = dataclasses.replace(message, headers=message.headers | seal, after=0.0)
             self.post.post_forged(self._envelope(lie, url, forged, kind))
-
-
-def script_of(body: dict[str, Any]) -> dict[str, Any]:
-    """What the submit's `sandbox` says, if it is an object."""
-    script = body.get("sandbox")
-    return script if isinstance(script, dict) else {}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from receiver.sandbox.clock import stamp_or_none
 from receiver.sandbox.tasks_faults import TaskFaults
 from receiver.sandbox.tasks_records import ODD_WORDS, File, Op, Task
 
@@ -77,8 +78,8 @@ class TaskWorld:
     def begin(self, task: Task, now: datetime) -> None:
         """Start a draft, or an ended task once more: the same id, a new run."""
         if task.ended:
+            task.past.append({"run": task.run, "canonical": task.phase, "ended_at": stamp_or_none(task.ended_at)})
             task.run += 1
-            task.script.pop("end", None)
         task.phase, task.progress, task.modified_at = "queued", 0, now
         task.started_at = task.ended_at = task.error_code = task.error = task.word = None
         task.files = []
@@ -112,7 +113,7 @@ class TaskWorld:
         total = script.get("seconds") or rng.uniform(*habits.paces[task.type])
         failing, canceling, odd = (c.hit(rng) for c in (faults.fail, faults.cancel, faults.unknown_status))
         end = "failed" if failing else "canceled" if canceling and habits.cancels else "succeeded"
-        queue = habits.queue * total
+        queue = task.facts.get("queue", habits.queue) * total
         task.plan = [Op(queue, "processing", rng.randint(1, 5))]
         steps, rest = rng.randint(1, 4), total - queue
         word = script.get("oddWord") or (rng.choice(ODD_WORDS) if odd else None)
