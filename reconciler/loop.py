@@ -79,16 +79,17 @@ async def _work_off(
             return "stopped"
         outcome = "budget" if time.monotonic() >= ends else "limit" if left == 0 else "done"
         taken = 0
+        if outcome == "done" and crew.busy:
+            await asyncio.sleep(GATHER)
+        idle = not crew.busy  # asked before the claim: a look that ends during it frees a place for what is still due
         if outcome == "done":
-            if crew.busy:
-                await asyncio.sleep(GATHER)
             taken = await crew.claim(most=left, untried_since=first)
-            if not taken and first is not None and not crew.busy:
+            if not taken and first is not None and idle:
                 first = None  # all that was open has been looked at; now what is due
                 continue
         if left is not None:
             left -= taken
-        if not taken and not crew.busy:
+        if not taken and idle:
             return outcome
         if not taken:
             await _wait(IDLE, crew.stirred, stop)
