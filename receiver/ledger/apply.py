@@ -123,7 +123,8 @@ def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | Non
 
 def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh: bool) -> Merged:
     assert entry.reading is not None
-    at = min(entry.at, batch.now)  # nothing arrives after it is recorded: a receiver's clock may be ahead of the ledger's
+    # Nothing arrives after it is recorded, but a receiver's clock may be ahead of the ledger's.
+    at = min(entry.at, batch.now)
     facts = Evidence(name, entry.kind, at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
     reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
     merged = merge(state, reading, facts, restartable=entry.policy.restartable)
@@ -238,8 +239,12 @@ def _plan(batch: Batch, entries: Sequence[Entry]) -> None:
         if state is not None:
             check.workflow = state.pk
             check.memory.told = frozenset(_told_in_time(batch, state, policy))
-        if not check.dropped:
-            check.schedule(plan_check(state, check.memory, policy))
+        if check.dropped:
+            continue
+        due = plan_check(state, check.memory, policy)
+        check.schedule(due)
+        if state is not None and due.at is None and check.memory.told & set(attention.FAILURES):
+            batch.closed.append((state.source, state.id, attention.FAILURES))
 
 
 def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str]:

@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.ledger.evidence import new_id
 from receiver.ledger.tables import attention
 
+# What is told of looks that fail: nobody's business once another kind of answer came, or nothing is to be looked for.
+FAILURES = ("unreachable", "refused", "unreadable")
+
 
 @dataclass(frozen=True, slots=True)
 class Concern:

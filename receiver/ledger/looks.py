@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from receiver.ledger.attention import Concern
+from receiver.ledger.attention import FAILURES, Concern
 from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry
 from receiver.ledger.evidence import Row
@@ -40,7 +40,7 @@ def finish(
         return _renewed(check, entry)
     if look.answer is Answer.SHOWN:
         _answered(check, entry)
-        return [], ("unreachable", "gone", "refused", "unreadable")
+        return [], ("gone", *FAILURES)
     if look.answer is Answer.CREDENTIALS:
         memory.attempts = max(memory.attempts - 1, 0)  # the key is at fault, not the workflow: not charged
         return [], ()
@@ -115,10 +115,10 @@ def _missed(
         memory.retry_at = now + (SPACED * memory.misses if memory.misses < MISSES else DAILY)
     if state.node.status.terminal:
         memory.doubted_at = memory.hinted_at = None  # upstream's record is gone, the ending stands as it is
-        return [], ()
+        return [], FAILURES
     if memory.misses < MISSES:
-        return [], ()
-    return _concern("gone", entry, state, "upstream does not know this workflow (404)"), ()
+        return [], FAILURES
+    return _concern("gone", entry, state, "upstream does not know this workflow (404)"), FAILURES
 
 
 def _wanted_since(memory: Memory, entry: Entry) -> bool:

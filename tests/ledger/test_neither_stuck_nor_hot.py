@@ -10,6 +10,7 @@ from receiver.ledger.entries import Answer, Look
 from receiver.ledger.records import BlobSeen, Level, Reading, Trust
 from tests.ledger.applying import (
     answer,
+    attentions,
     check_of,
     claim_one,
     delivery,
@@ -71,6 +72,28 @@ async def test_a_delivery_whose_clock_is_ahead_does_not_make_looks_follow_one_an
     due = await due_after(database)
     assert due is not None
     assert due >= 15
+
+
+async def test_what_made_looks_fail_is_nobodys_business_once_there_is_nothing_to_look_for(database):
+    await put(database, delivery(0, saw("processing"), trust=Trust.SIGNED))
+    await put(database, answer(130, await claim_one(database, 130), how=Answer.REFUSED, message="403"))
+    assert [kind for _, _, kind in await attentions(database)] == ["refused"]
+    await put(database, delivery(140, saw("succeeded"), trust=Trust.SIGNED))
+    assert await due_after(database) is None
+    assert await attentions(database) == []
+
+
+async def test_a_404_shows_that_upstream_can_be_reached(database):
+    await put(database, delivery(0, saw("processing"), ephemeral=True))
+    second = 130
+    for _ in range(5):
+        await put(database, answer(second, await claim_one(database, second), how=Answer.BUSY))
+        second += 40
+    assert [kind for _, _, kind in await attentions(database)] == ["unreachable"]
+    await put(database, delivery(400, saw("succeeded"), ephemeral=True))
+    await put(database, answer(800, await claim_one(database, 800), how=Answer.GONE))
+    assert (await loaded(database)).node.confirmed_at is not None
+    assert await attentions(database) == []
 
 
 async def test_the_first_delivery_of_a_retracted_ending_is_not_that_of_the_true_one(database):
