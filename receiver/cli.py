@@ -14,6 +14,7 @@ COMMANDS = {
     "advise": "receiver.commands.advise:advise",
     "db": "receiver.commands.db:db",
     "demo": "reconciler.demo.command:demo",
+    "doctor": "reconciler.doctor:doctor",
     "incident": "receiver.commands.advise:incident",
     "list": "receiver.commands.ask:list_workflows",
     "reconcile": "reconciler.cli:reconcile",

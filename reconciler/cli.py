@@ -1,7 +1,7 @@
 """`hookledger reconcile` and `hookledger refetch`: the reconciler's commands.
 
 They are commands like any other, so they open configuration and ledger, and end, as all commands do:
-`receiver.commands.opening` is imported here, and by nothing else of the reconciler.
+`receiver.commands.opening` is imported here, by `reconciler.doctor`, and by nothing else of the reconciler.
 """
 
 from __future__ import annotations
