@@ -14,7 +14,14 @@ import click
 
 from receiver.sandbox.civitai_faults import CivitaiFaults
 from receiver.sandbox.faults import BadKnob, read_flag
-from receiver.sandbox.tasks_faults import BeebleFaults, EvolinkFaults, RemovebgvideoFaults
+from receiver.sandbox.tasks_faults import (
+    BeebleFaults,
+    EvolinkFaults,
+    FalFaults,
+    OpenaiFaults,
+    RemovebgvideoFaults,
+    ReplicateFaults,
+)
 from receiver.sandbox.upstream_faults import UpstreamFaults
 
 
@@ -63,6 +70,9 @@ STANDS = {
     "removebgvideo": Stand(
         RemovebgvideoFaults, "RemoveBGVideo", 9004, "receiver.sandbox.removebgvideo:running_removebgvideo"
     ),
+    "fal": Stand(FalFaults, "fal's queue", 9005, "receiver.sandbox.fal:running_fal"),
+    "replicate": Stand(ReplicateFaults, "Replicate", 9006, "receiver.sandbox.replicate:running_replicate"),
+    "openai": Stand(OpenaiFaults, "OpenAI's background responses", 9007, "receiver.sandbox.openai:running_openai"),
 }
 HELP = """A stand-in for {what}.
 

@@ -13,9 +13,11 @@ from receiver.sandbox.faults import (
     read_count,
     read_flag,
     read_ladder,
+    read_limit,
     read_optional_count,
     read_optional_text,
     read_seconds,
+    read_text,
 )
 from receiver.sandbox.upstream_faults import UpstreamFaults
 
@@ -27,6 +29,8 @@ BILLING_CODES = (
     "CREDIT_DEDUCTION_FAILED",
     "INSUFFICIENT_CREDITS",
 )
+# "0123456789abcdef01234567", as in the Standard Webhooks vector's form.
+WHSEC = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 BODY_SHAPES = ("wrapped", "flat", "id", "job_id", "empty", "mixed")
 
 
@@ -85,3 +89,44 @@ class RemovebgvideoFaults(TaskFaults):
     )
     backlog: Chance = knob("0.3", read_chance, "jobs that wait as pending before they are processed")
     bad_gateway: Chance = knob("0", read_chance, "requests answered with a 502 that is not JSON")
+
+
+@dataclass
+class FalFaults(TaskFaults):
+    """fal's queue (UPSTREAMS §5.2)."""
+
+    callback_retries: int = knob("10", read_count, "tries after the first one fails")
+    callback_backoff: float = knob("7", read_seconds, "seconds before the first retry, then doubled, before --speed")
+    callback_timeout: float = knob("15", read_seconds, "seconds for one try, before --speed")
+    callback_total: float = knob("7200", read_seconds, "seconds for all tries of one callback, before --speed")
+    callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
+    url_ttl: float = knob("604800", read_seconds, "seconds an output URL works")
+    resign: bool = knob(False, read_flag, "each read signs output URLs afresh; else they end --url-ttl after the end")
+    payload_errors: Chance = knob("0", read_chance, "successes whose callback has no payload, only a payload_error")
+    signing_key: int = knob("1", read_limit, "number of the key that signs; the key set has it and the one before")
+    jwks_down: bool = knob(False, read_flag, "the key set is a 503")
+
+
+@dataclass
+class ReplicateFaults(TaskFaults):
+    """Replicate (UPSTREAMS §5.1)."""
+
+    callback_retries: int = knob("5", read_count, "tries after the first one fails, of the last callback only")
+    callback_total: float = knob("60", read_seconds, "seconds for all tries of one callback, before --speed")
+    callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
+    resign: bool = knob(False, read_flag, "each read signs output URLs afresh; else they end --url-ttl after the end")
+    url_ttl: float = knob("3600", read_seconds, "seconds an output URL works")
+    kept: float = knob("3600", read_seconds, "seconds after an end until the data is removed, before --speed")
+    signing_secret: str = knob(WHSEC, read_text, "callbacks are signed with it", secret=True)
+
+
+@dataclass
+class OpenaiFaults(TaskFaults):
+    """OpenAI's responses (UPSTREAMS §5.3)."""
+
+    callback_retries: int = knob("8", read_count, "tries after the first one fails")
+    callback_total: float = knob("259200", read_seconds, "seconds for all tries of one callback, before --speed")
+    callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
+    incomplete: Chance = knob("0", read_chance, "responses that end incomplete")
+    webhook_url: str | None = knob(None, read_optional_text, "the project's endpoint for events", secret=True)
+    signing_secret: str = knob(WHSEC, read_text, "events are signed with it", secret=True)
