@@ -59,7 +59,8 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     names = {(e.source, e.workflow_id) for e in entries if e.workflow_id is not None}
     if names:
         batch.states = await store.lock(connection, names)
-        batch.checks = await checks.load(connection, names, lock=any(e.look for e in entries))
+        # A look about an id that had no workflow may be about to delete the check of one made here.
+        batch.checks = await checks.load(connection, names, lock=bool(batch.created) or any(e.look for e in entries))
         pks = [state.pk for state in batch.states.values() if state.pk is not None]
         batch.concerns = await attention.open_kinds(connection, pks)
     quota = await hints.take_quota(connection, entries, batch.checks, batch.states, now)
@@ -207,7 +208,8 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
     assert entry.workflow_id is not None
     check = batch.checks[entry.source, entry.workflow_id]
     lapsed = check.leased_until is not None and check.leased_until <= batch.now
-    if check.fence != look.fence or lapsed or not check.stored:
+    made_meanwhile = state is None and check.workflow is not None  # after we looked for it: it is not ours to plan
+    if check.fence != look.fence or lapsed or not check.stored or made_meanwhile:
         if look.evidence:
             _keep(batch, entry, name, Outcome.RECORDED, state).problem = "its lease had ended: kept, not applied"
         return Result(name, Outcome.RECORDED, state=state, stale=True)
@@ -239,7 +241,7 @@ def _plan(batch: Batch, entries: Sequence[Entry]) -> None:
         if state is not None:
             check.workflow = state.pk
             check.memory.told = frozenset(_told_in_time(batch, state, policy))
-        if check.dropped:
+        if check.dropped or (state is None and check.workflow is not None):
             continue
         due = plan_check(state, check.memory, policy)
         check.schedule(due)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from receiver.ledger import checks
+from receiver.ledger.apply import apply
 from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer, Look
 from receiver.ledger.records import BlobSeen, Level, Reading, Trust
@@ -132,3 +134,29 @@ async def test_a_renewal_that_brings_a_url_about_to_end_is_not_repeated_at_once(
     due = await due_after(database)
     assert due is not None
     assert due >= 66
+
+
+async def test_a_404_about_an_id_that_a_delivery_made_known_meanwhile_leaves_its_check(postgres_database):
+    database = postgres_database
+    async with database.write() as connection:
+        await checks.want(connection, "civ", "wf", None, at(0))
+    taken = await claim_one(database, 0)
+    async with database.write() as connection:
+        await apply(connection, [delivery(1, saw("processing"))], at(1))
+        late = asyncio.create_task(put(database, answer(0, taken, how=Answer.GONE), now=2))
+        await asyncio.sleep(0.5)
+    await late
+    assert (await check_of(database)) is not None
+
+
+async def test_a_delivery_beside_a_404_about_its_id_makes_a_new_check(postgres_database):
+    database = postgres_database
+    async with database.write() as connection:
+        await checks.want(connection, "civ", "wf", None, at(0))
+    taken = await claim_one(database, 0)
+    async with database.write() as connection:
+        await apply(connection, [answer(0, taken, how=Answer.GONE)], at(2))
+        late = asyncio.create_task(put(database, delivery(1, saw("processing")), now=2))
+        await asyncio.sleep(0.5)
+    await late
+    assert (await check_of(database)) is not None
