@@ -105,8 +105,11 @@ def _missed(
 ) -> tuple[list[Concern], tuple[str, ...]]:
     memory = check.memory
     if state is None:
-        check.dropped = not _wanted_since(memory, entry)  # a hint about an id upstream does not know
-        memory.hinted_at = None
+        memory.attempts = 0
+        _forget(memory, entry, "hinted_at")
+        # A hint about an id upstream does not know; but it may have known it by the time of the next one (R15).
+        check.dropped = memory.hinted_at is None and not _wanted_since(memory, entry)
+        memory.retry_at = now + SPACED
         return [], ()
     memory.attempts = 0
     _forget(memory, entry, "wanted_at")

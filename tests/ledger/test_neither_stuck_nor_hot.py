@@ -11,6 +11,7 @@ from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer, Look
 from receiver.ledger.records import BlobSeen, Level, Reading, Trust
 from tests.ledger.applying import (
+    HINTS,
     answer,
     attentions,
     check_of,
@@ -96,6 +97,14 @@ async def test_a_404_shows_that_upstream_can_be_reached(database):
     await put(database, answer(800, await claim_one(database, 800), how=Answer.GONE))
     assert (await loaded(database)).node.confirmed_at is not None
     assert await attentions(database) == []
+
+
+async def test_a_hint_that_comes_during_a_look_outlives_its_404(database):
+    await put(database, delivery(0, saw("processing"), wf="new", trust=Trust.HINT, policy=HINTS))
+    taken = await claim_one(database, 40)
+    await put(database, delivery(41, saw("succeeded"), wf="new", trust=Trust.HINT, policy=HINTS))
+    await put(database, answer(40, taken, how=Answer.GONE, policy=HINTS), now=42)
+    assert await due_after(database, "new") is not None
 
 
 async def test_the_first_delivery_of_a_retracted_ending_is_not_that_of_the_true_one(database):
