@@ -5,18 +5,17 @@ from __future__ import annotations
 import string
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from receiver.sandbox.signatures import standard_webhooks
 from receiver.sandbox.tasks_app import opener, route
 from receiver.sandbox.tasks_faults import OpenaiFaults
 from receiver.sandbox.tasks_records import Task
-from receiver.sandbox.tasks_sandbox import Message, Refused, TaskSandbox
+from receiver.sandbox.tasks_sandbox import Message, Refused
+from receiver.sandbox.tasks_standard import StandardSandbox
 from receiver.sandbox.tasks_world import Habits
 from receiver.sandbox.wire import answer, encode
 
@@ -46,7 +45,7 @@ TYPES = {
 }
 
 
-class OpenaiSandbox(TaskSandbox):
+class OpenaiSandbox(StandardSandbox):
     """Statuses, errors and events in OpenAI's words."""
 
     faults_type = OpenaiFaults
@@ -69,25 +68,11 @@ class OpenaiSandbox(TaskSandbox):
             route(self, "POST", RESPONSES + "/{id}/cancel", self.cancel),
         ]
 
-    def let_in(self, request: Request) -> bool:
-        """Bearer."""
-        return self.is_bearer(request)
-
     def failed(self, status: int, headers: Mapping[str, str] | None = None) -> Response:
         """`{"error": {"message", "type", "param", "code"}}`; no credit left is a 429 there."""
         type_, code, message = TYPES[status]
         body = {"error": {"message": message, "type": type_, "param": None, "code": code}}
         return answer(body, 429 if status == 402 else status, headers)
-
-    @property
-    def signs(self) -> bool:
-        """Always."""
-        return True
-
-    def seal(self, message: Message, at: datetime, *, forged: bool = False) -> dict[str, str]:
-        """Standard Webhooks."""
-        secret = "forged" if forged else self.faults.signing_secret
-        return standard_webhooks(secret, message.delivery, at, message.body)
 
     def address(self, task: Task) -> str | None:
         """The project's endpoint, for background responses."""

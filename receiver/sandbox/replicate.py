@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from receiver.sandbox.clock import milli_stamp
-from receiver.sandbox.signatures import standard_webhooks
 from receiver.sandbox.tasks_app import opener, route
 from receiver.sandbox.tasks_faults import ReplicateFaults
 from receiver.sandbox.tasks_records import File, Task
-from receiver.sandbox.tasks_sandbox import Message, Refused, TaskSandbox
+from receiver.sandbox.tasks_sandbox import Message, Refused
+from receiver.sandbox.tasks_standard import StandardSandbox
 from receiver.sandbox.tasks_world import Habits
 from receiver.sandbox.wire import answer, encode, is_web_url
 
@@ -47,7 +47,7 @@ TITLES = {
 }
 
 
-class ReplicateSandbox(TaskSandbox):
+class ReplicateSandbox(StandardSandbox):
     """Statuses, errors and callbacks in Replicate's words."""
 
     faults_type = ReplicateFaults
@@ -74,23 +74,9 @@ class ReplicateSandbox(TaskSandbox):
             route(self, "GET", "/v1/webhooks/default/secret", self.secret),
         ]
 
-    def let_in(self, request: Request) -> bool:
-        """Bearer."""
-        return self.is_bearer(request)
-
     def failed(self, status: int, headers: Mapping[str, str] | None = None) -> Response:
         """`{"title", "detail", "status"}`."""
         return answer({"title": TITLES[status], "detail": TITLES[status], "status": status}, status, headers)
-
-    @property
-    def signs(self) -> bool:
-        """Always."""
-        return True
-
-    def seal(self, message: Message, at: datetime, *, forged: bool = False) -> dict[str, str]:
-        """Standard Webhooks; the id is the same for every try."""
-        secret = "forged" if forged else self.faults.signing_secret
-        return standard_webhooks(secret, message.delivery, at, message.body)
 
     def files_left(self, task: Task) -> bool:
         """For an hour, before `--speed`."""

@@ -108,25 +108,29 @@ class FalFaults(TaskFaults):
 
 
 @dataclass
-class ReplicateFaults(TaskFaults):
-    """Replicate (UPSTREAMS §5.1)."""
+class StandardFaults(TaskFaults):
+    """Upstreams that sign as Standard Webhooks says (UPSTREAMS §5.0)."""
 
-    callback_retries: int = knob("5", read_count, "tries after the first one fails, of the last callback only")
-    callback_total: float = knob("60", read_seconds, "seconds for all tries of one callback, before --speed")
     callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
-    resign: bool = knob(False, read_flag, "each read signs output URLs afresh; else they end --url-ttl after the end")
-    url_ttl: float = knob("3600", read_seconds, "seconds an output URL works")
-    kept: float = knob("3600", read_seconds, "seconds after an end until the data is removed, before --speed")
     signing_secret: str = knob(WHSEC, read_text, "callbacks are signed with it", secret=True)
 
 
 @dataclass
-class OpenaiFaults(TaskFaults):
+class ReplicateFaults(StandardFaults):
+    """Replicate (UPSTREAMS §5.1)."""
+
+    callback_retries: int = knob("5", read_count, "tries after the first one fails, of the last callback only")
+    callback_total: float = knob("60", read_seconds, "seconds for all tries of one callback, before --speed")
+    resign: bool = knob(False, read_flag, "each read signs output URLs afresh; else they end --url-ttl after the end")
+    url_ttl: float = knob("3600", read_seconds, "seconds an output URL works")
+    kept: float = knob("3600", read_seconds, "seconds after an end until the data is removed, before --speed")
+
+
+@dataclass
+class OpenaiFaults(StandardFaults):
     """OpenAI's responses (UPSTREAMS §5.3)."""
 
     callback_retries: int = knob("8", read_count, "tries after the first one fails")
     callback_total: float = knob("259200", read_seconds, "seconds for all tries of one callback, before --speed")
-    callback_retry_4xx: bool = knob(True, read_flag, "retry on every answer that is not 2xx")
     incomplete: Chance = knob("0", read_chance, "responses that end incomplete")
     webhook_url: str | None = knob(None, read_optional_text, "the project's endpoint for events", secret=True)
-    signing_secret: str = knob(WHSEC, read_text, "events are signed with it", secret=True)

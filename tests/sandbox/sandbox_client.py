@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -119,3 +125,34 @@ class Inbox:
         """The events of one level, as they came."""
         key = {"job": "jobId", "step": "name", "workflow": "timestamp"}[level]
         return [event for event in self.events if key in event]
+
+
+@contextlib.asynccontextmanager
+async def commanded(*arguments: str) -> AsyncIterator[str]:
+    """`hookledger sandbox …` in a process of its own: the line it prints. It must leave silently on SIGTERM."""
+    program = "from receiver.sandbox.command import sandbox; sandbox()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", program, *arguments, "--port", "0"),
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield (await process.stdout.readline()).decode()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest, errors = await process.communicate()
+    assert (process.returncode, rest, errors) == (0, b"", b"")
+
+
+def strangers_of(*modules: str) -> str:
+    """The list of modules of this product, the sandbox's aside, that importing these brings along."""
+    program = (
+        f"import sys, {', '.join(modules)}; "
+        "print([m for m in sys.modules if m.startswith(('receiver.', 'reconciler')) and '.sandbox' not in m])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

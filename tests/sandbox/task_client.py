@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -74,3 +76,9 @@ class Box:
 def lines(upstream: Running[Any], **wanted: Any) -> list[dict[str, Any]]:
     """The callback log lines with these values."""
     return [x for x in upstream.log()["callbacks"] if all(x[key] == value for key, value in wanted.items())]
+
+
+def gaps(tries: list[dict[str, Any]], speed: float) -> list[float]:
+    """Upstream's seconds between the tries of one callback."""
+    times = [datetime.fromisoformat(line["time"]) for line in tries]
+    return [(later - sooner).total_seconds() * speed for sooner, later in pairwise(times)]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import re
 import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from click.testing import CliRunner
-from sandbox_client import echo
+from sandbox_client import commanded, echo, strangers_of
 from task_client import Box, Client, lines
 
 from receiver.sandbox.beeble import running_beeble
@@ -29,8 +22,6 @@ from receiver.sandbox.faults import BadKnob
 from receiver.sandbox.openai import running_openai
 from receiver.sandbox.removebgvideo import running_removebgvideo
 from receiver.sandbox.replicate import running_replicate
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -208,27 +199,13 @@ async def test_the_same_seed_gives_the_same_fates(session: aiohttp.ClientSession
 
 @pytest.mark.parametrize("name", [name for name in STANDS if name != "civitai"])
 async def test_the_command_prints_a_line_that_works_and_leaves_on_sigterm(name: str) -> None:
-    program = "from receiver.sandbox.command import sandbox; sandbox()"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", program, name, "--port", "0", "--speed", "100"),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    line = (await process.stdout.readline()).decode()
-    try:
+    async with commanded(name, "--speed", "100") as line:
         assert line.startswith(f"{name} sandbox at http://127.0.0.1:"), line
         words = shlex.split(line.partition("submit with: ")[2])
         header, data, url = words[2], words[4], words[5]
-        headers = dict([re.split(r": ", header, maxsplit=1)])
+        headers = dict([header.split(": ", 1)])
         async with aiohttp.ClientSession() as session, session.post(url, data=data, headers=headers) as answer:
             assert answer.status in (200, 201), await answer.text()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        rest, errors = await process.communicate()
-    assert (process.returncode, rest, errors) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("name", STANDS)
@@ -239,10 +216,4 @@ def test_a_wrong_option_is_one_clear_line_and_exit_2(name: str) -> None:
 
 
 def test_no_stand_in_loads_what_it_is_there_to_test() -> None:
-    modules = ", ".join(stand.opener.partition(":")[0] for stand in STANDS.values())
-    program = (
-        f"import sys, {modules}; "
-        "print([m for m in sys.modules if m.startswith(('receiver.', 'reconciler')) and '.sandbox' not in m])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert strangers_of(*(stand.opener.partition(":")[0] for stand in STANDS.values())) == "[]"

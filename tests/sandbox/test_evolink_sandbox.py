@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import aiohttp
 import pytest
 from sandbox_client import until
-from task_client import Box, Client, lines
+from task_client import Box, Client, gaps, lines
 
 from receiver.sandbox.evolink import running_evolink
 from receiver.sandbox.running import Running
@@ -76,9 +74,8 @@ async def test_after_retries_of_1_2_4_seconds_there_is_silence(session: aiohttp.
         tries = lines(upstream, lane=task)
         assert (await api.get(f"/v1/tasks/{task}")).json["status"] == "completed"
     assert [line["outcome"] for line in tries] == ["retrying"] * 3 + ["exhausted"]
-    times = [datetime.fromisoformat(line["time"]) for line in tries]
-    gaps = [(b - a).total_seconds() * 20 for a, b in pairwise(times)]
-    assert all(pause <= gap < pause + 0.9 for pause, gap in zip((1, 2, 4), gaps, strict=True)), gaps
+    waited = gaps(tries, speed=20)
+    assert all(pause <= gap < pause + 0.9 for pause, gap in zip((1, 2, 4), waited, strict=True)), waited
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 import aiohttp
 import pytest
 from click.testing import CliRunner
-from sandbox_client import WORKFLOWS, Caller, Inbox, echo, image
+from sandbox_client import WORKFLOWS, Caller, Inbox, commanded, echo, image, strangers_of
 
 from receiver.sandbox.civitai import running_civitai
 from receiver.sandbox.command import sandbox
@@ -142,13 +137,7 @@ async def test_a_purged_workflow_is_404_and_still_in_the_truth(session: aiohttp.
 
 
 def test_the_sandbox_loads_nothing_of_what_it_is_there_to_test() -> None:
-    program = (
-        "import sys, receiver.sandbox.command, receiver.sandbox.civitai; "
-        "print([m for m in sys.modules if m.startswith(('receiver.', 'reconciler')) and '.sandbox' not in m])"
-    )
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert strangers_of("receiver.sandbox.command", "receiver.sandbox.civitai") == "[]"
 
 
 async def test_a_submit_with_hostile_content_is_answered(session: aiohttp.ClientSession) -> None:
@@ -169,17 +158,7 @@ async def test_a_submit_with_hostile_content_is_answered(session: aiohttp.Client
 
 
 async def test_the_command_prints_one_line_that_works_and_leaves_on_sigterm(session: aiohttp.ClientSession) -> None:
-    program = "from receiver.sandbox.command import sandbox; sandbox()"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", program, "civitai", "--port", "0", "--speed", "100", "--drop", "10%"),
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    line = (await process.stdout.readline()).decode()
-    try:
+    async with commanded("civitai", "--speed", "100", "--drop", "10%") as line:
         match = re.search(r"-d '(.+)' (http://\S+)\n", line)
         assert match is not None, line
         async with session.post(
@@ -188,10 +167,6 @@ async def test_the_command_prints_one_line_that_works_and_leaves_on_sigterm(sess
             assert (answer.status, (await answer.json())["status"]) == (200, "succeeded")
         async with session.get(match[2].removesuffix(WORKFLOWS) + "/_sandbox/faults") as answer:
             assert (await answer.json())["drop"] == 0.1
-    finally:
-        process.send_signal(signal.SIGTERM)
-        rest, errors = await process.communicate()
-    assert (process.returncode, rest, errors) == (0, b"", b"")
 
 
 @pytest.mark.parametrize(
