@@ -7,10 +7,14 @@ from receiver.providers.beeble import Beeble
 from receiver.providers.civitai import Civitai
 from receiver.providers.evolink import EvoLink
 from receiver.providers.fal import Fal
+from receiver.providers.kling import Kling
+from receiver.providers.luma import Luma
 from receiver.providers.openai import OpenAI
 from receiver.providers.openrouter import OpenRouter
 from receiver.providers.removebgvideo import RemoveBGVideo
 from receiver.providers.replicate import Replicate
+from receiver.providers.runpod import RunPod
+from receiver.providers.runway import Runway
 from receiver.providers.standard_webhooks import StandardWebhooks
 
 _ALL: tuple[Provider, ...] = (
@@ -21,7 +25,11 @@ _ALL: tuple[Provider, ...] = (
     Replicate(),
     Fal(),
     OpenAI(),
+    RunPod(),
+    Luma(),
+    Kling(),
     OpenRouter(),
+    Runway(),
     StandardWebhooks(),
 )
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _ALL}

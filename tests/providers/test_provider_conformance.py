@@ -14,12 +14,16 @@ import beeble_samples as beeble
 import civitai_samples as civitai
 import evolink_samples as evolink
 import fal_samples as fal
+import kling_samples as kling
+import luma_samples as luma
 import openai_samples as openai
 import openrouter_samples as openrouter
 import orjson
 import pytest
 import removebgvideo_samples as removebgvideo
 import replicate_samples as replicate
+import runpod_samples as runpod
+import runway_samples as runway
 import standard_samples as standard
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,6 +130,35 @@ SAMPLES = {
         blob={},
         odd_id="resp_@evil.example:80?x#y",
         listed="data",
+    ),
+    "runpod": Samples(
+        account=runpod.account(),
+        events=(runpod.COMPLETED, runpod.FAILED, runpod.TIMED_OUT),
+        workflow_id=runpod.ID,
+        answer=runpod.COMPLETED,
+        blob={},
+    ),
+    "luma": Samples(
+        account=luma.account(),
+        events=(luma.COMPLETED, luma.DREAMING, luma.FAILED),
+        workflow_id=luma.ID,
+        answer=luma.COMPLETED,
+        blob={},
+        listed="generations",
+    ),
+    "kling": Samples(
+        account=kling.account(),
+        events=(kling.SUCCEED, kling.FAILED, kling.IMAGES),
+        workflow_id=kling.ID,
+        answer=kling.ANSWER,
+        blob={},
+    ),
+    "runway": Samples(
+        account=runway.account(),
+        events=(),
+        workflow_id=runway.ID,
+        answer=runway.SUCCEEDED,
+        blob={},
     ),
     "openrouter": Samples(
         account=openrouter.account(Trust.TOKEN, hook_tokens=("new-token", "old-token")),
@@ -236,12 +269,14 @@ def test_a_token_that_is_configured_must_be_right(provider: Provider, samples: S
 
 
 def test_a_hint_source_without_a_token_believes_no_more_than_a_hint(provider: Provider, samples: Samples) -> None:
+    if Trust.HINT not in provider.habits.trusts:
+        pytest.skip("this upstream delivers nothing")
     account = replace(samples.account, trust=Trust.HINT, hook_tokens=(), signing_secrets=())
     provider.verify(inbound(orjson.dumps(samples.events[0])), account)
 
 
 def test_trust_that_is_not_offered_believes_nothing(provider: Provider, samples: Samples) -> None:
-    body = orjson.dumps(samples.events[0])
+    body = orjson.dumps(next(iter(samples.events), {}))
     offered = {*provider.habits.trusts} - {Trust.NONE}
     for trust in set(Trust) - offered:
         with pytest.raises(BadSignature):
@@ -321,7 +356,7 @@ def mutated(draw: st.DrawFn, document: Mapping[str, Any]) -> Any:
 def test_any_bytes_end_in_a_sound_reading_or_are_unreadable(data: st.DataObject, name: str) -> None:
     """Bytes, any JSON, and above all its own events with anything in any place."""
     provider, samples = PROVIDERS[name], SAMPLES[name]
-    document = data.draw(st.sampled_from(samples.events).flatmap(mutated) | MUTANTS)
+    document = data.draw(st.sampled_from(samples.events or ({},)).flatmap(mutated) | MUTANTS)
     body = data.draw(st.just(json.dumps(document).encode()) | st.binary())
     try:
         reading = provider.read(inbound(body), samples.account)
