@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import case, or_, select, update
@@ -21,6 +21,7 @@ from receiver.ledger.tables import checks as table
 from reconciler.pace import Slots
 from reconciler.plan import Plan, Wait, decide
 
+WISHES = ("interactive",)
 HINTS = ("hints",)
 OTHERS = tuple(sorted(set(LANE_OF.values()) - set(HINTS)))
 
@@ -32,6 +33,7 @@ class Task:
     claim: Claim
     plan: Plan
     state: WorkflowState | None
+    alone: bool = False  # a request for many did not answer for it lately
 
     @property
     def hint(self) -> bool:
@@ -44,16 +46,63 @@ class Task:
         return self.claim.attempts > 1
 
 
+@dataclass(slots=True)
+class Taken:
+    """What one claim has taken of one source so far. `pooled` checks will be asked about in one request."""
+
+    slots: Slots
+    claims: list[Claim] = field(default_factory=list)
+    pooled: int = 0
+    pooled_hints: int = 0
+    hints: int = 0
+
+    @property
+    def requests(self) -> int:
+        """How many requests that will be."""
+        return len(self.claims) - self.pooled + (self.pooled > 0)
+
+    @property
+    def turns(self) -> tuple[bool | None, ...]:
+        """In which order checks are taken that no request for many answers for (True), and the others (False)."""
+        if self.slots.bulk == 1:
+            return (None,)
+        return (True, False) if self.slots.alone_first else (False, True)
+
+    def room(self, most: int, *, alone: bool | None, lanes: Sequence[str]) -> int:
+        """Return how many checks of these lanes may be taken, at the cost of `most` requests at most."""
+        left = self.slots.total - self.requests - (0 if lanes is WISHES else self.slots.kept)
+        if lanes is HINTS:
+            # Those that come along in a request that is made anyway cost nothing.
+            most -= self.hints + (0 < self.pooled == self.pooled_hints)
+        if alone is not False:
+            return min(left, most)
+        joins = self.pooled > 0 and (lanes is not HINTS or self.pooled > self.pooled_hints)
+        return self.slots.bulk - self.pooled if joins or min(left, most) > 0 else 0
+
+    def add(self, claims: Sequence[Claim], *, alone: bool | None) -> None:
+        """Count what was taken."""
+        self.claims += claims
+        hints = sum(claim.lane in HINTS for claim in claims)
+        if alone is False:
+            self.pooled += len(claims)
+            self.pooled_hints += hints
+        else:
+            self.hints += hints
+
+
 def holder_name() -> str:
     """Return a name for this run of this process, for a person to read in `checks.leased_by`."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-async def due_sources(connection: AsyncConnection, sources: Iterable[str], now: datetime) -> set[str]:
-    """Return the sources that have something to claim; a cheap look before taking the write lock."""
+async def due_lanes(connection: AsyncConnection, sources: Iterable[str], now: datetime) -> dict[str, set[str]]:
+    """Return the sources that have something to claim, and on which lanes: to look before taking the write lock."""
     free = or_(table.c.leased_until.is_(None), table.c.leased_until <= now)
-    query = select(table.c.source).where(table.c.source.in_(sorted(sources)), table.c.due_at <= now, free).distinct()
-    return set((await connection.execute(query)).scalars())
+    query = select(table.c.source, table.c.lane).where(table.c.source.in_(sorted(sources)), table.c.due_at <= now, free)
+    found: dict[str, set[str]] = {}
+    for row in await connection.execute(query.distinct()):
+        found.setdefault(row.source, set()).add(row.lane)
+    return found
 
 
 async def claim_due(
@@ -65,35 +114,39 @@ async def claim_due(
     slots: Mapping[str, Slots],
     untried_since: datetime | None = None,
 ) -> list[Claim]:
-    """Claim as many checks as the slots allow: earned hints, work that failed before, the rest, then other hints."""
-    taken: list[Claim] = []
+    """Claim as many checks as the slots allow: earned hints, work that failed before, the rest, then other hints.
 
-    async def take(limits: Mapping[str, int], lanes: Sequence[str], retries: bool | None) -> None:
-        if any(limit > 0 for limit in limits.values()):
-            taken.extend(
-                await checks.claim(
-                    connection,
-                    now,
-                    holder=holder,
-                    lease=lease,
-                    limits=limits,
-                    lanes=lanes,
-                    retries=retries,
-                    untried_since=untried_since,
+    Where the budget is small, what somebody waits for comes before all of them.
+    """
+    taken = {name: Taken(one) for name, one in sorted(slots.items())}
+
+    async def take(most: Callable[[Slots], int], lanes: Sequence[str], retries: bool | None) -> None:
+        for name, one in taken.items():
+            for alone in one.turns:
+                limit = one.room(most(one.slots), alone=alone, lanes=lanes)
+                if limit <= 0:
+                    continue
+                one.add(
+                    await checks.claim(
+                        connection,
+                        now,
+                        holder=holder,
+                        lease=lease,
+                        limits={name: limit},
+                        lanes=lanes,
+                        retries=retries,
+                        untried_since=untried_since,
+                        alone=alone,
+                    ),
+                    alone=alone,
                 )
-            )
 
-    def left(source: str) -> int:
-        return slots[source].total - sum(claim.source == source for claim in taken)
-
-    def hints_left(source: str) -> int:
-        return min(left(source), slots[source].hints - sum(c.source == source and c.lane == "hints" for c in taken))
-
-    await take({name: min(left(name), one.earned) for name, one in slots.items()}, HINTS, None)
-    await take({name: min(left(name), one.retries) for name, one in slots.items()}, OTHERS, True)
-    await take({name: left(name) for name in slots}, OTHERS, False)
-    await take({name: hints_left(name) for name in slots}, HINTS, None)
-    return taken
+    await take(lambda one: one.total if one.wishes_first else 0, WISHES, None)
+    await take(lambda one: one.earned, HINTS, None)
+    await take(lambda one: one.retries, OTHERS, True)
+    await take(lambda one: one.total, OTHERS, False)
+    await take(lambda one: one.hints, HINTS, None)
+    return [claim for one in taken.values() for claim in one.claims]
 
 
 async def plan_claims(
@@ -117,7 +170,8 @@ async def plan_claims(
         if isinstance(plan, Wait):
             await _put_off(connection, claim, plan)
         else:
-            tasks.append(Task(claim, plan, states.get(key)))
+            until = found[key].alone_until
+            tasks.append(Task(claim, plan, states.get(key), until is not None and until > now))
     return tasks
 
 
@@ -147,6 +201,14 @@ async def _put_off(connection: AsyncConnection, claim: Claim, plan: Wait) -> Non
             leased_by=None,
         )
     )
+
+
+async def put_back(connection: AsyncConnection, claims: Iterable[Claim]) -> None:
+    """Give back checks that this very transaction has claimed and will not ask about, due as they are."""
+    for claim in claims:
+        mine = (table.c.source == claim.source, table.c.id == claim.id, table.c.fence == claim.fence)
+        untried = {"attempts": claim.attempts - 1, "tried_at": None, "leased_until": None, "leased_by": None}
+        await connection.execute(update(table).where(*mine).values(untried))
 
 
 async def give_back(connection: AsyncConnection, holder: str) -> None:

@@ -32,7 +32,7 @@ class Committer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queue: list[_Waiting] = []
+        self._queue: list[list[_Waiting]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def commit(self, entry: Entry) -> Result:
@@ -41,11 +41,29 @@ class Committer:
         Raises one of TROUBLE when it is not: then the look's lease runs out, and it is made again.
         A caller that is cancelled does not take its entry back.
         """
-        waiting = _Waiting(entry)
-        self._queue.append(waiting)
+        (waiting,) = self._enqueue([entry])
+        return await asyncio.shield(waiting.done)
+
+    async def commit_together(self, entries: Sequence[Entry]) -> list[Result | BaseException]:
+        """Apply entries in one transaction; returns for each what became of it, or why it was not written.
+
+        They only go in one by one when the transaction of all of them failed.
+        """
+        waiting = self._enqueue(entries)
+        return await asyncio.gather(*(asyncio.shield(one.done) for one in waiting), return_exceptions=True)
+
+    def _enqueue(self, entries: Sequence[Entry]) -> list[_Waiting]:
+        group = [_Waiting(entry) for entry in entries]
+        self._queue.append(group)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        return await asyncio.shield(waiting.done)
+        return group
+
+    def _next(self) -> list[_Waiting]:
+        batch = self._queue.pop(0)
+        while self._queue and len(batch) + len(self._queue[0]) <= _MOST:
+            batch = [*batch, *self._queue.pop(0)]
+        return batch
 
     async def close(self) -> None:
         """Return once everything queued is committed or has failed."""
@@ -54,7 +72,7 @@ class Committer:
 
     async def _drain(self) -> None:
         while self._queue:
-            batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
+            batch = self._next()
             try:
                 results = await self._apply([one.entry for one in batch])
             except SQLAlchemyError as error:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Any, Self
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Any, Self, TypeVar
 
 from receiver.config import Config
 from receiver.ledger.database import Database, now
 from receiver.ledger.entries import Answer, Result
 from receiver.logs import log_event
+from receiver.providers import PROVIDERS
+from receiver.providers.base import Provider
 from receiver.redaction import Redactor
-from reconciler import claiming, pauses
+from reconciler import claiming, keys, pauses
 from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
 from reconciler.commit import TROUBLE, Committer
-from reconciler.pace import Slots
+from reconciler.errands import Errand
+from reconciler.many import ask_many
 from reconciler.passes import PassReport
 from reconciler.plan import GiveUp, Relink
-from reconciler.refetch import Asked, ask
+from reconciler.refetch import TOO_MANY, Asked, ask
 from reconciler.source import Source
+from reconciler.taking import Claims
+
+_T = TypeVar("_T")
 
 _OFFSET_EVERY = timedelta(minutes=1)
 # Answers that show upstream took our key; a gateway that is busy may not have looked at it.
@@ -44,6 +48,7 @@ class Crew:
         redactor: Redactor,
         report: PassReport,
         sources: Iterable[str] | None = None,
+        providers: Mapping[str, Provider] = PROVIDERS,
     ) -> None:
         self.holder = claiming.holder_name()
         self.clock = LedgerClock()
@@ -51,9 +56,10 @@ class Crew:
         self.report = report
         self._database = database
         self._redactor = redactor
-        self._lease = config.server.lease
         names = sorted(config.sources if sources is None else set(sources))
-        self.sources = {name: Source.of(config, name, self.clock) for name in names}
+        self.sources = {name: Source.of(config, name, self.clock, providers) for name in names}
+        self.claims = Claims(database, self.sources, self.clock, self.holder, config.server.lease)
+        self.signers = keys.Signers(database, self.sources)
         self._committer = Committer(database)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stack = AsyncExitStack()
@@ -69,114 +75,111 @@ class Crew:
 
     @property
     def busy(self) -> int:
-        """How many looks are under way."""
+        """How many requests are under way."""
         return len(self._tasks)
 
     async def claim(self, *, most: int | None = None, untried_since: datetime | None = None) -> int:
         """Claim what is due and there is room for, and start on it; returns how many checks were taken.
 
-        `most` bounds that number; `untried_since` also takes what is not due yet (`checks.claim`). Reads first, so that
-        an idle reconciler writes nothing: on SQLite whoever writes keeps all others waiting. Raises one of
+        `most` bounds that number; `untried_since` also takes what is not due yet (`checks.claim`). Raises one of
         commit.TROUBLE when the database is in trouble; nothing has been claimed then.
         """
-        at = time.monotonic()
-        slots = {name: _at_most(source.pace.slots(at), most) for name, source in self.sources.items()}
-        slots = {name: one for name, one in slots.items() if one.total > 0}
-        if slots and untried_since is None:
-            async with self._database.read() as connection:
-                reading = await now(connection)
-                due = await claiming.due_sources(connection, slots, reading)
-                facts = await pauses.facts_of(connection, due)
-            paused = {name for name, fact in facts.items() if fact.paused and not fact.may_probe(reading)}
-            slots = {name: one for name, one in slots.items() if name in due - paused}
-        if not slots:
-            return 0
-        async with self._database.write() as connection:
-            reading = await now(connection)
-            self.clock.set(reading)
-            slots, probes = await self._unpaused(connection, slots, reading)
-            if most is not None:
-                slots = _shared(slots, most)
-            claims = await claiming.claim_due(
-                connection,
-                reading,
-                holder=self.holder,
-                lease=self._lease,
-                slots=slots,
-                untried_since=untried_since,
-            )
-            policies = {name: source.policy for name, source in self.sources.items()}
-            at_once = untried_since is not None
-            tasks = await claiming.plan_claims(connection, claims, policies, reading, at_once=at_once)
-            for name in probes - {task.claim.source for task in tasks}:
-                await pauses.release_probe(connection, name, reading)
-        for task in tasks:
-            self.start(task, reading, probe=task.claim.source in probes)
-        return len(claims)
+        for source in await self.signers.due():
+            self._begin(keys.renew(self._database, source)).add_done_callback(self._keys_ended)
+        taken = await self.claims.take(most=most, untried_since=untried_since)
+        for errand in taken.errands:
+            self.start(errand, taken.at)
+        return taken.count
 
-    async def _unpaused(
-        self, connection: AsyncConnection, slots: Mapping[str, Slots], at: datetime
-    ) -> tuple[dict[str, Slots], set[str]]:
-        """Leave out sources whose key is refused, except for the one check that probes it."""
-        facts = await pauses.facts_of(connection, slots)
-        open_slots: dict[str, Slots] = {}
-        probes: set[str] = set()
-        for name, one in sorted(slots.items()):
-            fact = facts.get(name, pauses.SourceFacts())
-            source = self.sources[name]
-            source.paused, source.offset_known = fact.paused, fact.clock_offset
-            if not fact.paused:
-                open_slots[name] = one
-            elif fact.may_probe(at) and await pauses.reserve_probe(connection, name, at):
-                probes.add(name)
-                open_slots[name] = _at_most(one, 1)
-        return open_slots, probes
+    def start(self, errand: Errand, at: datetime) -> None:
+        """Send what was claimed; `at` is the ledger's time of the claim."""
+        source = self.sources[errand.source]
+        source.pace.started(hint=errand.hint, retry=errand.retry)
+        self._begin(self._run(errand, at)).add_done_callback(lambda done: self._ended(source, errand, done))
 
-    def start(self, task: Task, at: datetime, *, probe: bool = False) -> None:
-        """Work on a claimed check; `at` is the ledger's time of the claim. `probe`: its source was paused then."""
-        source = self.sources[task.claim.source]
-        source.pace.started(time.monotonic(), hint=task.hint, retry=task.retry)
-        running = asyncio.create_task(self.look(task, at, probe=probe))
+    def _begin(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        running = asyncio.create_task(work)
         self._tasks.add(running)
-        running.add_done_callback(lambda done: self._ended(source, task, done))
+        return running
 
-    def _ended(self, source: Source, task: Task, running: asyncio.Task[Any]) -> None:
+    async def _run(self, errand: Errand, at: datetime) -> bool:
+        """Return whether a request was sent."""
+        if len(errand.tasks) > 1:
+            return await self._look_at_many(errand.tasks, at)
+        asked, _ = await self.look(errand.tasks[0], at, probe=errand.probe)
+        return asked.sent
+
+    def _ended(self, source: Source, errand: Errand, running: asyncio.Task[bool]) -> None:
         self._tasks.discard(running)
-        source.pace.ended(hint=task.hint, retry=task.retry)
+        source.pace.ended(hint=errand.hint, retry=errand.retry)
+        broken = None if running.cancelled() else running.exception()
+        sent = running.cancelled() or broken is not None or running.result()
+        if errand.token and errand.sends:
+            self.claims.over(source.name, errand.token, hint=errand.hint, sent=sent)
         self.stirred.set()
-        if not running.cancelled() and running.exception() is not None:
-            log_event("look-broken", level="error", error=running.exception(), source=source.name, id=task.claim.id)
+        if broken is not None:
+            log_event("look-broken", level="error", error=broken, source=source.name, id=errand.tasks[0].claim.id)
 
     async def look(self, task: Task, at: datetime, *, probe: bool) -> tuple[Asked, Result | None]:
         """Make one try and put its answer into the ledger; the result is None when that could not be written."""
         source = self.sources[task.claim.source]
         asked = await ask(source, task, self._redactor, at)
         self._count(task, asked)
-        if asked.status == 429:
-            asked_to_wait = asked.entry.look.retry_after if asked.entry.look is not None else None
-            source.pace.pause(time.monotonic(), asked_to_wait or 0.0)
+        self._pause_here(source, asked)
         try:
             result = await self._committer.commit(asked.entry)
             await self._learn(source, asked, probe=probe)
         except TROUBLE as error:
-            # The lease runs out by itself, and whoever comes next asks again.
-            self.report.counts["lost"] += 1
-            log_event("look-not-written", level="error", error=error, source=source.name, id=task.claim.id)
+            self._lost(source, task, error)
             return asked, None
+        self._count_result(source, task, result)
+        return asked, result
+
+    async def _look_at_many(self, tasks: Sequence[Task], at: datetime) -> bool:
+        """Make one request for many checks, and put what it tells into the ledger in one transaction."""
+        source = self.sources[tasks[0].claim.source]
+        found = await ask_many(source, tasks, self._redactor, at)
+        if found.refused:
+            source.refuse_bulk(time.monotonic())
+        self.report.counts["bulk"] += found.sent
+        for task, asked in zip(tasks, found.asked, strict=True):
+            self._count(task, asked)
+        self._pause_here(source, found.asked[0])
+        results = await self._committer.commit_together([asked.entry for asked in found.asked])
+        for task, result in zip(tasks, results, strict=True):
+            if isinstance(result, BaseException):
+                self._lost(source, task, result)
+            else:
+                self._count_result(source, task, result)
+        try:
+            await self._learn(source, found.asked[0], probe=False)
+        except TROUBLE as error:
+            log_event("source-not-noted", level="error", error=error, source=source.name)
+        return found.sent
+
+    def _lost(self, source: Source, task: Task, error: BaseException) -> None:
+        # The lease runs out by itself, and whoever comes next asks again.
+        self.report.counts["lost"] += 1
+        log_event("look-not-written", level="error", error=error, source=source.name, id=task.claim.id)
+
+    def _count_result(self, source: Source, task: Task, result: Result) -> None:
         self.report.counts["stale"] += result.stale
         self.report.counts["created"] += result.created
         if result.stale:
             log_event("look-too-late", level="warning", source=source.name, id=task.claim.id)
-        return asked, result
 
     def _count(self, task: Task, asked: Asked) -> None:
         counts = self.report.counts
         counts[str(asked.answer)] += 1
         if isinstance(task.plan, GiveUp):
             counts["gave_up"] += 1
-        else:
+        elif asked.answer is not Answer.OMITTED:
             counts["looks"] += 1
         counts["relinks"] += isinstance(task.plan, Relink)
+
+    def _pause_here(self, source: Source, asked: Asked) -> None:
+        if asked.status == TOO_MANY:
+            source.pace.pause(time.monotonic(), source.wait_after_too_many(asked.entry.look))
 
     async def _learn(self, source: Source, asked: Asked, *, probe: bool) -> None:
         """Keep what an answer says of its whole source: the key is refused, is taken again, the clock is off."""
@@ -186,7 +189,8 @@ class Crew:
         at = self.clock.now()
         if source.offset_written_at is not None and at - source.offset_written_at < _OFFSET_EVERY:
             offset = None
-        if not refused and not let_in and offset is None:
+        busy = asked.status == TOO_MANY
+        if not refused and not let_in and not busy and offset is None:
             return
         source.paused = refused or (source.paused and not let_in)
         if offset is not None:
@@ -199,8 +203,18 @@ class Crew:
             elif let_in:
                 await pauses.resume(connection, source.name, await now(connection))
                 log_event("source-resumed", source=source.name)
+            if busy:
+                wait = timedelta(seconds=source.wait_after_too_many(asked.entry.look))
+                await pauses.note_busy(connection, source.name, await now(connection) + wait)
+                log_event("source-busy", level="warning", source=source.name, seconds=wait.total_seconds())
             if offset is not None:
                 await pauses.note_clock(connection, source.name, offset)
+
+    def _keys_ended(self, running: asyncio.Task[Any]) -> None:
+        self._tasks.discard(running)
+        self.stirred.set()
+        if not running.cancelled() and running.exception() is not None:
+            log_event("keys-broken", level="error", error=running.exception())
 
     async def dismiss(self, grace: timedelta) -> None:
         """Let what is under way end within `grace`, cancel the rest, and give its leases back if that is possible."""
@@ -212,24 +226,8 @@ class Crew:
         if left:
             await asyncio.wait(left)
         await self._committer.close()
-        if left:
-            try:
-                async with self._database.write() as connection:
-                    await claiming.give_back(connection, self.holder)
-            except TROUBLE as error:
-                log_event("leases-kept", level="warning", error=error, holder=self.holder, count=len(left))
-
-
-def _at_most(slots: Slots, most: int | None) -> Slots:
-    if most is None or slots.total <= most:
-        return slots
-    return Slots(max(most, 0), min(slots.retries, most), min(slots.hints, most), min(slots.earned, most))
-
-
-def _shared(slots: Mapping[str, Slots], most: int) -> dict[str, Slots]:
-    """Give out `most` places among the sources, the first by name first."""
-    given: dict[str, Slots] = {}
-    for name, one in sorted(slots.items()):
-        given[name] = _at_most(one, most)
-        most -= given[name].total
-    return given
+        await asyncio.sleep(0)  # for the last ones to be noted as over
+        try:
+            await self.claims.close(give_back=bool(left))
+        except TROUBLE as error:
+            log_event("leases-kept", level="warning", error=error, holder=self.holder, count=len(left))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from receiver.config import Config
 from receiver.ledger.database import Database, now
 from receiver.logs import log_event
+from receiver.providers import PROVIDERS
+from receiver.providers.base import Provider
 from receiver.redaction import Redactor
 from reconciler import passes
 from reconciler.commit import TROUBLE
@@ -36,6 +38,7 @@ async def run_pass(
     budget: timedelta | None = None,
     dry_run: bool = False,
     stop: asyncio.Event | None = None,
+    providers: Mapping[str, Provider] = PROVIDERS,
 ) -> PassReport:
     """Work until nothing is due or `budget` (default: the configured one) is over; returns what was done.
 
@@ -44,7 +47,7 @@ async def run_pass(
     what would be done. Raises LedgerError, SQLAlchemyError, and ConfigError for an unknown source.
     """
     report = PassReport(kind)
-    async with Crew(config, database, redactor, report, sources) as crew:
+    async with Crew(config, database, redactor, report, sources, providers) as crew:
         if dry_run:
             report.planned = await planned(database, crew.sources, limit=limit, open_only=open_only)
             report.outcome = "done"
@@ -123,6 +126,7 @@ async def run_daemon(
     *,
     beat: Callable[[], None] | None = None,
     sources: Iterable[str] | None = None,
+    providers: Mapping[str, Provider] = PROVIDERS,
 ) -> None:
     """Claim and work until `stop` is set; then finish or give back what is under way within a few seconds.
 
@@ -132,7 +136,7 @@ async def run_daemon(
     report = PassReport("daemon")
     noted = 0.0
     outage = 0.0
-    async with Crew(config, database, redactor, report, sources) as crew:
+    async with Crew(config, database, redactor, report, sources, providers) as crew:
         log_event("reconciler-started", holder=crew.holder, sources=sorted(crew.sources))
         while not stop.is_set():
             crew.stirred.clear()

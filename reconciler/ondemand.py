@@ -16,7 +16,7 @@ from receiver.ledger.database import Database, now
 from receiver.ledger.entries import Answer
 from receiver.ledger.nodes import WorkflowState
 from receiver.redaction import Redactor
-from reconciler.claiming import Task
+from reconciler.claiming import Task, put_back
 from reconciler.crew import Crew
 from reconciler.passes import PassReport
 from reconciler.plan import Refetch
@@ -58,6 +58,7 @@ async def look_now(
         ends = time.monotonic() + patience
         wished: datetime | None = None
         while True:
+            why = "another reconciler is looking at it; it is told to"
             async with database.write() as connection:
                 at = await now(connection)
                 crew.clock.set(at)
@@ -69,13 +70,17 @@ async def look_now(
                     await checks.want(connection, source, workflow_id, state.pk if state is not None else None, at)
                     wished = wished or at
                 claims = await _claim(connection, crew, config, source, workflow_id, at)
+                if claims and not await crew.claims.may_send(connection, source, crew.holder, at):
+                    await put_back(connection, claims)
+                    claims, why = [], "its upstream may not be asked more just now; it will be as soon as it may"
             if claims:
                 break
             if time.monotonic() >= ends:
-                return _report(source, workflow_id, None, state, "another reconciler is looking at it; it is told to")
+                return _report(source, workflow_id, None, state, why)
             await asyncio.sleep(_TURN)
         task = Task(claims[0], Refetch(("wanted",)), state)
         asked, result = await crew.look(task, at, probe=True)
+        crew.claims.over(source, crew.holder, hint=False, sent=asked.sent)
     after = result.state if result is not None and result.state is not None else state
     message = asked.entry.problem or ""
     if result is None:

@@ -1,21 +1,18 @@
-"""How fast one source is asked: requests at once, a budget, pauses upstream asked for, shares for the weak lanes.
+"""How fast one source is asked by this process: requests at once, pauses upstream asked for, shares for the weak lanes.
 
-All of it is this process's own: two reconcilers have a budget each. (What all must know of a source, that its key is
-refused, is in the database: `pauses`.) Instants are seconds of a monotonic clock and always come in as `at`.
+What all processes must know of a source is in the database: what is left of its budget (`budgets`), that its key is
+refused or that it is too busy (`pauses`). Instants are seconds of a monotonic clock and always come in as `at`.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-
-from receiver.config import Budget
 
 # No two tries of one round are further apart than this, whatever upstream asks for (DESIGN §9).
 LONGEST_WAIT = 30.0
 _FIRST_WAIT = 2.0
-# Hints prove nothing: of all looks at most one in this many is theirs (R9).
+# Hints prove nothing: of all requests at most one in this many is theirs (R9).
 HINT_SHARE = 5
 
 
@@ -29,48 +26,28 @@ def within_cap(retry_after: float | None) -> float | None:
     return None if retry_after is None else min(retry_after, LONGEST_WAIT)
 
 
-class RequestWindow:
-    """At most `budget.requests` in any stretch of `budget.per`, of which hints get a fifth. No budget: no limit."""
-
-    def __init__(self, budget: Budget | None) -> None:
-        self._budget = budget
-        self._sent: deque[tuple[float, bool]] = deque()
-
-    def left(self, at: float) -> int | None:
-        """Return how many requests may be sent now; None for any number."""
-        if self._budget is None:
-            return None
-        self._forget(at)
-        return max(self._budget.requests - len(self._sent), 0)
-
-    def left_for_hints(self, at: float) -> int | None:
-        """Return how many of them may serve hints."""
-        if self._budget is None:
-            return None
-        self._forget(at)
-        used = sum(hint for _, hint in self._sent)
-        return max(max(self._budget.requests // HINT_SHARE, 1) - used, 0)
-
-    def take(self, at: float, *, hint: bool) -> None:
-        """Count one request."""
-        if self._budget is not None:
-            self._sent.append((at, hint))
-
-    def _forget(self, at: float) -> None:
-        assert self._budget is not None
-        start = at - self._budget.per.total_seconds()
-        while self._sent and self._sent[0][0] <= start:
-            self._sent.popleft()
-
-
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many checks of a source may be claimed now. `earned` hints go first; the rest only take what is left."""
+    """How many requests a source may be sent now. `earned` hints go first; the rest only take what is left.
+
+    `kept` of them are for who waits for an answer; with `wishes_first` those come before everything else. One request
+    may answer for up to `bulk` checks, and `alone_first` asks before that for the ones no such request answered for.
+    """
 
     total: int
     retries: int = 0
     hints: int = 0
     earned: int = 0
+    kept: int = 0
+    wishes_first: bool = False
+    bulk: int = 1
+    alone_first: bool = False
+
+    def at_most(self, total: int, hints: int | None = None) -> Slots:
+        """Return these with no more than `total` requests, of which no more than `hints` are for hints."""
+        total = max(min(self.total, total), 0)
+        hints = min(self.hints, total if hints is None else hints, total)
+        return replace(self, total=total, hints=hints, earned=min(self.earned, hints), retries=min(self.retries, total))
 
 
 NO_SLOTS = Slots(0)
@@ -79,9 +56,8 @@ NO_SLOTS = Slots(0)
 class Pace:
     """One source's pace. What was claimed is told by `started`, what is over by `ended`."""
 
-    def __init__(self, concurrency: int, budget: Budget | None = None) -> None:
+    def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._window = RequestWindow(budget)
         self._paused_until = 0.0
         self._running = self._retries = self._hints = 0
         self._credit = 0.0  # hints that may go before everything else: one for each four other looks
@@ -99,15 +75,9 @@ class Pace:
         if at < self._paused_until:
             return NO_SLOTS
         total = self._concurrency - self._running
-        left, hints_left = self._window.left(at), self._window.left_for_hints(at)
-        if left is not None:
-            total = min(total, left)
         if total <= 0:
             return NO_SLOTS
-        hints = max(self._concurrency // HINT_SHARE, 1) - self._hints
-        if hints_left is not None:
-            hints = min(hints, hints_left)
-        hints = max(hints, 0)
+        hints = max(max(self._concurrency // HINT_SHARE, 1) - self._hints, 0)
         retries = max((self._concurrency + 1) // 2 - self._retries, 0)
         return Slots(total, retries, hints, min(int(self._credit), hints))
 
@@ -115,9 +85,8 @@ class Pace:
         """Send nothing for a while: upstream said that it is too much (429)."""
         self._paused_until = max(self._paused_until, at + min(seconds, LONGEST_WAIT))
 
-    def started(self, at: float, *, hint: bool, retry: bool) -> None:
+    def started(self, *, hint: bool, retry: bool) -> None:
         """Count a look that is about to be sent."""
-        self._window.take(at, hint=hint)
         self._running += 1
         self._hints += hint
         self._retries += retry

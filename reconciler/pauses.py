@@ -1,4 +1,4 @@
-"""What all reconcilers must know of a source: its key is refused, its clock is off (R11, R18)."""
+"""What all reconcilers must know of a source: its key is refused, it is too busy, its clock is off (R11, R18)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ class SourceFacts:
     paused: bool = False
     probe_at: datetime | None = None
     clock_offset: float | None = None
+    busy_until: datetime | None = None
+
+    def busy(self, now: datetime) -> bool:
+        """Whether upstream has asked to be left alone."""
+        return self.busy_until is not None and self.busy_until > now
+
+    def open(self, now: datetime) -> bool:
+        """Whether anything may be asked now, a probe at least."""
+        return not self.busy(now) and (not self.paused or self.may_probe(now))
 
     def may_probe(self, now: datetime) -> bool:
         """Whether the next due check of a paused source may go out, to see whether the key is taken again."""
@@ -35,9 +44,11 @@ class SourceFacts:
 
 async def facts_of(connection: AsyncConnection, sources: Iterable[str]) -> Mapping[str, SourceFacts]:
     """Return what is known of sources; those nothing is known of are absent."""
-    query = select(source_state).where(source_state.c.source.in_(sorted(sources)))
+    s = source_state.c
+    query = select(s.source, s.paused_because, s.probe_at, s.clock_offset, s.busy_until)
+    query = query.where(s.source.in_(sorted(sources)))
     return {
-        row.source: SourceFacts(row.paused_because is not None, row.probe_at, row.clock_offset)
+        row.source: SourceFacts(row.paused_because is not None, row.probe_at, row.clock_offset, row.busy_until)
         for row in await connection.execute(query)
     }
 
@@ -69,26 +80,37 @@ async def release_probe(connection: AsyncConnection, source: str, now: datetime)
 async def pause(connection: AsyncConnection, source: str, note: str, now: datetime) -> None:
     """Stop asking a source whose key upstream refuses, and tell a person once."""
     values = {"paused_because": CREDENTIALS, "paused_until": now + PROBE_EVERY, "probe_at": now + PROBE_EVERY}
-    await _put(connection, source, values)
+    await put(connection, source, values)
     concern = Concern("source", source, "", CREDENTIALS, note=note)
     await attention.raise_concerns(connection, [concern], now)
 
 
 async def resume(connection: AsyncConnection, source: str, now: datetime) -> None:
     """Ask a source again: a probe got through."""
-    await _put(connection, source, {"paused_because": None, "paused_until": None, "probe_at": None})
+    await put(connection, source, {"paused_because": None, "paused_until": None, "probe_at": None})
     await attention.close(connection, "source", source, "", [CREDENTIALS], now)
+
+
+async def note_busy(connection: AsyncConnection, source: str, until: datetime) -> None:
+    """Leave a source alone, in every process, until upstream has had the time it asked for (429)."""
+    await put(connection, source, {})
+    busy = source_state.c.busy_until
+    later = (source_state.c.source == source, or_(busy.is_(None), busy < until))
+    await connection.execute(update(source_state).where(*later).values(busy_until=until))
 
 
 async def note_clock(connection: AsyncConnection, source: str, offset: float) -> None:
     """Keep by how many seconds upstream's clock is ahead of ours."""
-    await _put(connection, source, {"clock_offset": offset})
+    await put(connection, source, {"clock_offset": offset})
 
 
-async def _put(connection: AsyncConnection, source: str, values: Mapping[str, object]) -> None:
+async def put(connection: AsyncConnection, source: str, values: Mapping[str, object]) -> None:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(source_state).values(source=source, hint_count=0, **values)
-    statement = statement.on_conflict_do_update(index_elements=["source"], set_=dict(values))
+    if values:
+        statement = statement.on_conflict_do_update(index_elements=["source"], set_=dict(values))
+    else:
+        statement = statement.on_conflict_do_nothing()
     await connection.execute(statement)
 
 

@@ -31,6 +31,8 @@ from reconciler.transport import ElsewhereRefused
 # What is kept of an answer's headers: what it was, when, and how upstream's support finds it again.
 KEPT_HEADERS = ("content-type", "date", "retry-after", "location", "etag", "x-request-id", "request-id", "cf-ray")
 
+TOO_MANY = 429
+
 _ANSWERS: tuple[tuple[type[Exception], Answer], ...] = (
     (UpstreamGone, Answer.GONE),
     (UpstreamBusy, Answer.BUSY),
@@ -43,11 +45,15 @@ _ANSWERS: tuple[tuple[type[Exception], Answer], ...] = (
 
 @dataclass(slots=True)
 class Asked:
-    """What one try brought: the entry for the ledger, and the HTTP status when there was an answer."""
+    """What one try brought: the entry for the ledger, and the HTTP status when there was an answer.
+
+    `sent` is False when no request was made after all.
+    """
 
     entry: Entry
     answer: Answer
     status: int | None = None
+    sent: bool = True
 
 
 async def ask(source: Source, task: Task, redactor: Redactor, now: datetime) -> Asked:
@@ -59,7 +65,7 @@ async def ask(source: Source, task: Task, redactor: Redactor, now: datetime) -> 
         message = "the tries of this round ended without an answer being recorded"
         look = Look(task.claim.fence, Answer.BUSY, message, evidence=False)
         log_event("gave-up", level="warning", source=source.name, id=task.claim.id, message=message)
-        return Asked(_entry(source, task, look, now), Answer.BUSY)
+        return Asked(entry_of(source, task, look, now), Answer.BUSY, sent=False)
     began = time.monotonic()
     response: Response | None = None
     reading: Reading | None = None
@@ -68,6 +74,7 @@ async def ask(source: Source, task: Task, redactor: Redactor, now: datetime) -> 
     error: Exception | None = None
     try:
         request, blob = _request(source, task)
+        source.in_time(task.claim)
         response = await source.transport.send(request)
         reading = _read(source, task, blob, response)
     except (ProviderError, ElsewhereRefused) as problem:
@@ -75,8 +82,9 @@ async def ask(source: Source, task: Task, redactor: Redactor, now: datetime) -> 
     except Exception as problem:  # noqa: BLE001 - a provider's bug must not stop the others; the answer is kept
         log_event("provider-failed", level="error", error=problem, source=source.name, id=task.claim.id)
         error = Unreadable(f"the provider could not read the answer ({type(problem).__name__})")
-    look = _look(source, task, blob, error, redactor, answered=response is not None)
+    look = look_of(source, task, blob, error, redactor, answered=response is not None)
     asked = _asked(source, task, look, response, reading, now)
+    asked.sent = request is not None
     _log(source, task, request, asked, time.monotonic() - began)
     return asked
 
@@ -97,10 +105,14 @@ def _read(source: Source, task: Task, blob: str | None, response: Response) -> R
     return source.provider.read_status(task.claim.id, response, source.account)
 
 
-def _look(
+def look_of(
     source: Source, task: Task, blob: str | None, error: Exception | None, redactor: Redactor, *, answered: bool
 ) -> Look:
-    """Say how upstream answered, by fault."""
+    """Say how upstream answered, by fault.
+
+    With a budget that all processes keep, a 429 is about the account: somebody else uses it too. Without one it may be
+    about the way we ask, and counts as a try.
+    """
     answer = Answer.SHOWN if error is None else next(word for kind, word in _ANSWERS if isinstance(error, kind))
     return Look(
         task.claim.fence,
@@ -110,6 +122,7 @@ def _look(
         backoff=backoff(task.claim.attempts, source.rng),
         evidence=answered,
         blob=blob,
+        charged=source.budget is None or not isinstance(error, UpstreamBusy) or error.status != TOO_MANY,
     )
 
 
@@ -117,8 +130,8 @@ def _asked(
     source: Source, task: Task, look: Look, response: Response | None, reading: Reading | None, now: datetime
 ) -> Asked:
     if response is None:
-        return Asked(_entry(source, task, look, now), look.answer)
-    entry = _entry(source, task, look, response.sent_at)
+        return Asked(entry_of(source, task, look, now), look.answer)
+    entry = entry_of(source, task, look, response.sent_at)
     entry.reading = reading
     entry.http_status, entry.http_date = response.status, response.date
     entry.headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
@@ -127,7 +140,7 @@ def _asked(
     return Asked(entry, look.answer, response.status)
 
 
-def _entry(source: Source, task: Task, look: Look, at: datetime) -> Entry:
+def entry_of(source: Source, task: Task, look: Look, at: datetime) -> Entry:
     return Entry(
         source.name,
         source.policy,

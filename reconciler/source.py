@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from random import Random
 from typing import Self
 
-from receiver.config import Config
+from receiver.config import Budget, Config
+from receiver.ledger.checks import Claim
+from receiver.ledger.entries import Look
 from receiver.ledger.policy import Policy
-from receiver.providers import provider_named
-from receiver.providers.base import Account, Provider
+from receiver.ledger.records import Trust
+from receiver.providers import PROVIDERS
+from receiver.providers.base import Account, Provider, UpstreamBusy
+from reconciler.budgets import SEND_WITHIN
 from reconciler.clock import LedgerClock
-from reconciler.pace import Pace
+from reconciler.pace import LONGEST_WAIT, Pace, Slots
 from reconciler.pauses import ClockOffset
 from reconciler.transport import Transport
+
+# For how long upstream's refusal to answer for many at once is taken at its word, in seconds.
+BULK_REFUSED_FOR = 600.0
 
 
 @dataclass(slots=True)
 class Source:
-    """Everything needed to ask one upstream. `offset_known` is what the database holds of its clock."""
+    """Everything needed to ask one upstream. `offset_known` is what the database holds of its clock.
+
+    `singly_until` is until when (seconds of a monotonic clock) workflows are asked about one by one although the
+    provider knows a request for many: upstream has refused it.
+    """
 
     name: str
     provider: Provider
@@ -27,14 +39,55 @@ class Source:
     policy: Policy
     pace: Pace
     transport: Transport
+    clock: LedgerClock
+    item: timedelta
+    allow_private: bool = False
+    budget: Budget | None = None
+    singly_until: float = 0.0
+    alone_first: bool = False
     offset: ClockOffset = field(default_factory=ClockOffset)
     offset_known: float | None = None
     offset_written_at: datetime | None = None
     paused: bool = False
     rng: Random = field(default_factory=Random)
 
+    @property
+    def wants_keys(self) -> bool:
+        """Whether its deliveries are checked with keys that upstream publishes."""
+        return self.provider.habits.publishes_keys and self.account.trust is Trust.SIGNED
+
+    def slots(self, at: float) -> Slots:
+        """Return what may be claimed at `at` as far as this process can tell."""
+        bulk = self.provider.habits.bulk_size if at >= self.singly_until else 1
+        return replace(
+            self.pace.slots(at), wishes_first=self.budget is not None, bulk=bulk, alone_first=self.alone_first
+        )
+
+    def in_time(self, claim: Claim) -> None:
+        """Return when a claim is young enough to send its request; raise UpstreamBusy for one that was left lying.
+
+        Its place in the budget is kept for a request that is sent at once (`budgets`).
+        """
+        if self.clock.now() - claim.claimed_at > SEND_WITHIN:
+            raise UpstreamBusy(f"this process was held up for more than {SEND_WITHIN.seconds} s; nothing was sent")
+
+    def wait_after_too_many(self, look: Look | None) -> float:
+        """Return for how many seconds to leave upstream alone after a 429: as it says, else a request's share of time.
+
+        Whoever has no budget and is told no time waits as after any other failure.
+        """
+        if look is not None and look.retry_after is not None:
+            return look.retry_after
+        if self.budget is not None:
+            return min(1 / self.budget.per_second, LONGEST_WAIT)
+        return look.backoff if look is not None else 0.0
+
+    def refuse_bulk(self, at: float) -> None:
+        """Ask about workflows one by one for a while."""
+        self.singly_until = at + BULK_REFUSED_FOR
+
     @classmethod
-    def of(cls, config: Config, name: str, clock: LedgerClock) -> Self:
+    def of(cls, config: Config, name: str, clock: LedgerClock, providers: Mapping[str, Provider] = PROVIDERS) -> Self:
         """Put one source together; nothing is opened yet. Raises ConfigError for a name that is not configured."""
         source = config.source(name)
         account = source.account(name)
@@ -47,9 +100,13 @@ class Source:
         )
         return cls(
             name,
-            provider_named(source.provider),
+            providers[source.provider],
             account,
             config.policy(name),
-            Pace(source.concurrency, source.request_budget),
+            Pace(source.concurrency),
             transport,
+            clock,
+            config.server.item,
+            source.allow_private,
+            source.request_budget,
         )

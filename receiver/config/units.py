@@ -15,12 +15,12 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|s|m|h|d|w)\s*", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB|)", re.ASCII)
 _BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_BUDGET = re.compile(r"(\d+)\s*/\s*(s|min|h)", re.ASCII)
+_BUDGET = re.compile(r"(\d+)\s*/\s*(\d{0,6})\s*(s|min|h)", re.ASCII)
 
 _LONGEST = 100 * 365 * 86400  # seconds; far beyond any use, and small enough that instants never overflow
 _DURATION_WORDS = 'must be a time such as "90s", "2m", "1h30m" or "90d", or a number of seconds'
 _SIZE_WORDS = 'must be a size such as "10 MiB" or "512 KiB", or a number of bytes'
-_BUDGET_WORDS = 'must be requests per time such as "5/min", "10/s" or "100/h"'
+_BUDGET_WORDS = 'must be requests per time such as "5/min", "10/s", "100/h" or "5/10s"'
 
 
 def duration(value: object) -> timedelta:
@@ -102,18 +102,22 @@ class Budget:
         return self.requests / self.per.total_seconds()
 
     def __str__(self) -> str:
-        unit = {1: "s", 60: "min", 3600: "h"}[int(self.per.total_seconds())]
-        return f"{self.requests}/{unit}"
+        seconds = int(self.per.total_seconds())
+        unit, size = next(one for one in (("h", 3600), ("min", 60), ("s", 1)) if seconds % one[1] == 0)
+        return f"{self.requests}/{seconds // size if seconds > size else ''}{unit}"
 
 
 def budget(value: object) -> Budget:
-    """Read `"5/min"`, `"10/s"` or `"100/h"`. Raises ValueError for anything else, or nought."""
+    """Read `"5/min"`, `"10/s"`, `"100/h"` or `"5/10s"`. Raises ValueError for anything else, or nought."""
     if isinstance(value, Budget):
         return value
     match = _BUDGET.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or not 1 <= int(match[1][:12]) <= 1_000_000:
         raise ValueError(_BUDGET_WORDS)
-    return Budget(int(match[1]), timedelta(seconds=_SECONDS[match[2]]))
+    seconds = int(match[2] or 1) * _SECONDS[match[3]]
+    if not 0 < seconds <= _SECONDS["d"]:
+        raise ValueError(_BUDGET_WORDS)
+    return Budget(int(match[1]), timedelta(seconds=seconds))
 
 
 def _count(value: object) -> object:

@@ -41,6 +41,7 @@ class Check:
     last_error: str | None = None
     seen_sha256: str | None = None
     seen_evidence: str | None = None
+    alone_until: datetime | None = None
     stored: bool = False
     dirty: bool = False
     finished: bool = False
@@ -76,7 +77,8 @@ def _check(row: Mapping[str, Any]) -> Check:
         setattr(memory, name, row[name])
     return Check(
         row["source"], row["id"], memory, row["workflow"], row["reasons"], row["due_at"], row["lane"], row["fence"],
-        row["leased_until"], row["last_error"], row["seen_sha256"], row["seen_evidence"], stored=True,
+        row["leased_until"], row["last_error"], row["seen_sha256"], row["seen_evidence"], row["alone_until"],
+        stored=True,
     )  # fmt: skip
 
 
@@ -116,7 +118,7 @@ _SHARED = (
     "workflow", "reasons", "hinted_at", "doubted_at", "retry_at", "looks", "misses", "hints", "last_error",
     "seen_sha256", "seen_evidence", "due_at", "lane",
 )  # fmt: skip
-_FINISHED = (*_SHARED, "attempts", "wanted_at", "leased_until", "leased_by")
+_FINISHED = (*_SHARED, "attempts", "wanted_at", "tried_at", "leased_until", "leased_by", "alone_until")
 # A wish that somebody else wrote a moment ago outlives a plan made without it.
 _MINDING_WISHES = (
     ("due_at", "CASE WHEN t.wanted_at IS NOT NULL AND ({due_at} IS NULL OR t.wanted_at < {due_at})"
@@ -140,7 +142,7 @@ async def _update(connection: AsyncConnection, rows: Sequence[Check]) -> None:
 
 def _updated(check: Check, columns: tuple[str, ...]) -> tuple[Any, ...]:
     memory = check.memory
-    given = {"leased_until": None, "leased_by": None, "wanted_at": memory.wanted_at}
+    given = {"leased_until": None, "leased_by": None, "wanted_at": memory.wanted_at, "tried_at": memory.tried_at}
     values = (given[name] if name in given else getattr(memory if name in _MEMORY else check, name) for name in columns)
     return (*values, check.source, check.id)
 
@@ -170,6 +172,7 @@ class Claim:
     fence: int
     lane: str
     attempts: int
+    claimed_at: datetime
     leased_until: datetime
 
 
@@ -184,19 +187,24 @@ async def claim(
     retries: bool | None = None,
     ids: Collection[str] | None = None,
     untried_since: datetime | None = None,
+    alone: bool | None = None,
 ) -> list[Claim]:
     """Take due checks, at most `limits[source]` of each source, the most urgent lane first, the longest due first.
 
     `now` is the database's clock. The attempt is counted before its I/O (R14). Any number of processes may claim at
     once: none waits for another, and none gets what another holds. `retries` takes only checks whose round has failed
     before (True), or only those it has not (False). `ids` takes these checks, due or not. `untried_since` takes open
-    checks that are not due yet, if nobody has tried them since that instant.
+    checks that are not due yet, if nobody has tried them since that instant. `alone` takes only those that a read for
+    many does not answer for (True), or only the others (False).
     """
     wanted: list[ColumnElement[bool]] = []
     if lanes is not None:
         wanted.append(checks.c.lane.in_(lanes))
     if retries is not None:
         wanted.append(checks.c.attempts > 0 if retries else checks.c.attempts == 0)
+    if alone is not None:
+        until = checks.c.alone_until
+        wanted.append(until > now if alone else or_(until.is_(None), until <= now))
     if ids is not None:
         wanted.append(checks.c.id.in_(ids))
     elif untried_since is not None:
@@ -243,7 +251,7 @@ async def _claim_source(
         .returning(checks.c.id, checks.c.workflow, checks.c.fence, checks.c.lane, checks.c.attempts)
     )
     rows = (await connection.execute(statement)).all()
-    return [Claim(source, row.id, row.workflow, row.fence, row.lane, row.attempts, until) for row in rows]
+    return [Claim(source, row.id, row.workflow, row.fence, row.lane, row.attempts, now, until) for row in rows]
 
 
 async def count_waiting_hints(connection: AsyncConnection, source: str, most: int) -> int:

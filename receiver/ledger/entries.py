@@ -20,6 +20,7 @@ class Answer(StrEnum):
     REFUSED = "refused"  # 400, 403, 422
     CREDENTIALS = "credentials"  # 401
     UNREADABLE = "unreadable"  # 200, and not what was documented
+    OMITTED = "omitted"  # a read for many that did not tell of this one
 
 
 @dataclass(slots=True)
@@ -28,7 +29,9 @@ class Look:
 
     `retry_after` is seconds upstream asked us to wait. `evidence` False keeps no row (no answer came at all).
     `backoff` is the least number of seconds before the next try of this round. `blob` names the one blob whose URL
-    was to be renewed (RefreshBlob): such an answer shows nothing of the workflow.
+    was to be renewed (RefreshBlob): such an answer shows nothing of the workflow. `charged` False says that the try
+    does not count, because the account was asked too much and not this workflow (429). `alone` says that a read for
+    many did not tell enough, so that the workflow is asked about by itself for a while.
     """
 
     fence: int
@@ -38,6 +41,8 @@ class Look:
     backoff: float = 0.0
     evidence: bool = True
     blob: str | None = None
+    charged: bool = True
+    alone: bool = False
 
 
 @dataclass(slots=True)

@@ -13,6 +13,8 @@ from receiver.ledger.schedule import DAILY, TRIES, Memory
 
 # 404s in a row before a person is told (R11).
 MISSES = 3
+# For how long a workflow that reads for many do not answer for is asked about by itself.
+ALONE_FOR = timedelta(hours=1)
 
 
 def keep_body_once(check: Check, row: Row) -> None:
@@ -36,13 +38,18 @@ def finish(
     memory = check.memory
     check.finished = check.dirty = True
     check.last_error = look.message or None
+    if look.alone:
+        check.alone_until = now + ALONE_FOR
     if look.blob is not None and look.answer in (Answer.SHOWN, Answer.GONE, Answer.REFUSED):
         return _renewed(check, entry)
     if look.answer is Answer.SHOWN:
         _answered(check, entry)
         return [], ("gone", *FAILURES)
-    if look.answer is Answer.CREDENTIALS:
-        memory.attempts = max(memory.attempts - 1, 0)  # the key is at fault, not the workflow: not charged
+    if look.answer is Answer.OMITTED:
+        memory.attempts, memory.tried_at = max(memory.attempts - 1, 0), None  # it was not asked about at all
+        return [], ()
+    if look.answer is Answer.CREDENTIALS or not look.charged:
+        memory.attempts = max(memory.attempts - 1, 0)  # the account is at fault, not the workflow (R11)
         return [], ()
     if look.answer is Answer.GONE:
         return _missed(check, entry, state, now)

@@ -31,6 +31,10 @@ source_state = Table(
     Column("keys_fetched_at", Instant),
     Column("hint_window_at", Instant),
     Column("hint_count", Integer, nullable=False, server_default="0"),
+    Column("requests", Json),  # what was lately sent of its budget, and what is on its way (reconciler.budgets)
+    Column("busy_until", Instant),  # upstream said that it is too much (429)
+    Column("keys_wanted_at", Instant),  # somebody could not check a signature without newer keys
+    Column("keys_tried_at", Instant),
 )
 
 rejections = Table(

@@ -273,6 +273,7 @@ checks = Table(
     Column("fence", BigInteger, nullable=False),
     Column("leased_until", Instant),
     Column("leased_by", Text),
+    Column("alone_until", Instant),  # a read for many did not answer for it: until then it is asked about by itself
     one_of("lane", LANES),
     Index(
         "ix_checks_due", "due_at", postgresql_where=text("due_at IS NOT NULL"), sqlite_where=text("due_at IS NOT NULL")

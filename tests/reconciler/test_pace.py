@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from random import Random
 
 import pytest
 
-from receiver.config import Budget
-from reconciler.pace import Pace, RequestWindow, backoff, within_cap
+from reconciler.pace import Pace, backoff, within_cap
 from reconciler.pauses import ClockOffset
 from tests.reconciler.test_plan import at
 
@@ -27,29 +25,11 @@ def test_what_upstream_asks_to_wait_is_honoured_within_the_cap() -> None:
     assert within_cap(None) is None
 
 
-def test_a_budget_holds_in_every_stretch_of_its_time() -> None:
-    window = RequestWindow(Budget(5, timedelta(minutes=1)))
-    for second in (0, 10, 20, 30, 40):
-        window.take(second, hint=False)
-    assert window.left(59) == 0
-    assert window.left(60) == 1
-    assert window.left(75) == 2
-
-
-def test_hints_get_a_fifth_of_a_budget() -> None:
-    window = RequestWindow(Budget(10, timedelta(minutes=1)))
-    window.take(0, hint=True)
-    window.take(0, hint=True)
-    assert window.left_for_hints(30) == 0
-    assert window.left(30) == 8
-    assert window.left_for_hints(60) == 2
-
-
 def test_no_more_requests_at_once_than_configured() -> None:
     pace = Pace(3)
     for _ in range(3):
         assert pace.slots(0).total > 0
-        pace.started(0, hint=False, retry=False)
+        pace.started(hint=False, retry=False)
     assert pace.slots(0).total == 0
     pace.ended(hint=False, retry=False)
     assert pace.slots(0).total == 1
@@ -59,7 +39,7 @@ def test_work_that_failed_before_takes_half_of_the_places_at_most() -> None:
     pace = Pace(8)
     assert pace.slots(0).retries == 4
     for _ in range(4):
-        pace.started(0, hint=False, retry=True)
+        pace.started(hint=False, retry=True)
     assert pace.slots(0).retries == 0
     assert pace.slots(0).total == 4
 
@@ -68,17 +48,17 @@ def test_hints_wait_for_four_other_looks_each_when_there_is_much_to_do() -> None
     pace = Pace(100)
     assert pace.slots(0).earned == 0
     for _ in range(8):
-        pace.started(0, hint=False, retry=False)
+        pace.started(hint=False, retry=False)
     assert pace.slots(0).earned == 2
-    pace.started(0, hint=True, retry=False)
+    pace.started(hint=True, retry=False)
     assert pace.slots(0).earned == 1
 
 
 def test_hints_never_take_more_than_a_fifth_of_the_places() -> None:
     pace = Pace(10)
-    pace.started(0, hint=True, retry=False)
+    pace.started(hint=True, retry=False)
     assert pace.slots(0).hints == 1
-    pace.started(0, hint=True, retry=False)
+    pace.started(hint=True, retry=False)
     assert pace.slots(0).hints == 0
 
 

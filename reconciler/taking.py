@@ -1,0 +1,260 @@
+"""Claiming for this process: what there is room for, by its own pace and by what all processes share of a source."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.config import Budget
+from receiver.ledger.database import Database, now
+from reconciler import budgets as counting
+from reconciler import claiming, pauses
+from reconciler.budgets import Counted, RequestLog
+from reconciler.claiming import Task
+from reconciler.clock import LedgerClock
+from reconciler.errands import Errand, counted, errands_of
+from reconciler.pace import Slots
+from reconciler.source import Source
+
+# How often, and how far apart, a claim is tried again while another process counts the same source's requests.
+_CONTESTED = 5
+_A_MOMENT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A request of a source's budget that is over, by the token of its claim; `sent` False: it was not made at all."""
+
+    token: str
+    hint: bool
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a claim brought: what to send, the ledger's time of the claim, and how many checks were dealt with."""
+
+    errands: Sequence[Errand]
+    at: datetime
+    count: int
+
+
+class Claims:
+    """What this process holds, and what it may claim. Sources are locked one after the other, by name."""
+
+    def __init__(
+        self, database: Database, sources: Mapping[str, Source], clock: LedgerClock, holder: str, lease: timedelta
+    ) -> None:
+        self._database = database
+        self._sources = sources
+        self._clock = clock
+        self._holder = holder
+        self._lease = lease
+        self._over: dict[str, list[Over]] = {}
+        self._number = 0
+
+    async def take(self, *, most: int | None, untried_since: datetime | None) -> Took:
+        """Claim what is due and there is room for; the caller sends it at once.
+
+        `most` bounds the checks; `untried_since` also takes what is not due yet (`checks.claim`). Reads first, so that
+        an idle reconciler writes nothing: on SQLite whoever writes keeps all others waiting. Raises one of
+        commit.TROUBLE when the database is in trouble; nothing has been claimed then.
+        """
+        for _ in range(_CONTESTED):
+            took, contested = await self._take_once(most, untried_since)
+            if took.count or not contested:
+                break
+            await asyncio.sleep(_A_MOMENT)
+        return took
+
+    async def _take_once(self, most: int | None, untried_since: datetime | None) -> tuple[Took, bool]:
+        """Claim once; returns also whether another process was counting a source's requests just then."""
+        slots = self._own_slots(most)
+        if slots and untried_since is None:
+            slots = await self._promising(slots)
+        over = {name: tuple(ended) for name, ended in self._over.items() if ended}
+        if not slots and not over:
+            return Took((), self._clock.now(), 0), False
+        async with self._database.write() as connection:
+            reading = await now(connection)
+            self._clock.set(reading)
+            budgets = self._budgets({*slots, *over})
+            logs = await counting.lock(connection, budgets)
+            _settle(logs, over, reading)
+            contested = budgets.keys() - logs.keys()
+            slots = {name: one for name, one in slots.items() if name not in contested}
+            slots, probes = await self._unpaused(connection, slots, reading)
+            slots = {name: _allowed(one, logs.get(name), reading) for name, one in slots.items()}
+            if most is not None:
+                slots = _shared(slots, most)
+            errands, taken = await self._claim(connection, slots, probes, reading, untried_since)
+            await self._reserve(connection, logs, errands, over, reading)
+        for name in over.keys() & logs.keys():
+            del self._over[name][: len(over[name])]
+        return Took(errands, reading, taken), bool(contested)
+
+    def _own_slots(self, most: int | None) -> dict[str, Slots]:
+        at = time.monotonic()
+        slots = {name: source.slots(at) for name, source in self._sources.items()}
+        if most is not None:
+            # Each request answers for one check then, so that the number holds.
+            slots = {name: replace(one.at_most(most), bulk=1) for name, one in slots.items()}
+        return {name: one for name, one in slots.items() if one.total > 0}
+
+    async def _promising(self, slots: Mapping[str, Slots]) -> dict[str, Slots]:
+        """Leave out the sources that nothing can be claimed of, as far as can be told without a lock."""
+        async with self._database.read() as connection:
+            reading = await now(connection)
+            due = await claiming.due_lanes(connection, slots, reading)
+            facts = await pauses.facts_of(connection, due)
+            budgets = self._budgets(due.keys())
+            logs = await counting.read(connection, budgets) if budgets else {}
+        nothing = pauses.SourceFacts()
+        return {
+            name: slots[name]
+            for name, lanes in due.items()
+            if facts.get(name, nothing).open(reading) and _has_room(logs.get(name), lanes, reading)
+        }
+
+    async def _claim(
+        self,
+        connection: AsyncConnection,
+        slots: Mapping[str, Slots],
+        probes: set[str],
+        at: datetime,
+        untried_since: datetime | None,
+    ) -> tuple[list[Errand], int]:
+        """Claim checks and decide on them; returns what to send, and how many checks were dealt with."""
+        claims = await claiming.claim_due(
+            connection, at, holder=self._holder, lease=self._lease, slots=slots, untried_since=untried_since
+        )
+        policies = {name: source.policy for name, source in self._sources.items()}
+        tasks = await claiming.plan_claims(connection, claims, policies, at, at_once=untried_since is not None)
+        for name in probes - {task.claim.source for task in tasks}:
+            await pauses.release_probe(connection, name, at)
+        errands: list[Errand] = []
+        surplus: list[Task] = []
+        self._number += 1
+        for name in sorted({task.claim.source for task in tasks}):
+            source = self._sources[name]
+            mine = [task for task in tasks if task.claim.source == name]
+            token = f"{self._holder}#{self._number}" if source.budget is not None else ""
+            found, left = errands_of(mine, slots[name], token=token, probe=name in probes)
+            source.alone_first = any(len(errand.tasks) > 1 for errand in found)
+            errands += found
+            surplus += left
+        await claiming.put_back(connection, [task.claim for task in surplus])
+        return errands, len(claims) - len(surplus)
+
+    async def _reserve(
+        self,
+        connection: AsyncConnection,
+        logs: Mapping[str, RequestLog],
+        errands: Sequence[Errand],
+        over: Mapping[str, object],
+        at: datetime,
+    ) -> None:
+        """Count what is about to be sent, and write down what has changed since the last time."""
+        for name, log in logs.items():
+            mine = [errand for errand in errands if errand.source == name]
+            if mine:
+                log.reserve(mine[0].token, counted(mine), at + counting.SEND_WITHIN + self._sources[name].item)
+            if mine or name in over:
+                await counting.save(connection, name, log, at)
+
+    async def _unpaused(
+        self, connection: AsyncConnection, slots: Mapping[str, Slots], at: datetime
+    ) -> tuple[dict[str, Slots], set[str]]:
+        """Leave out sources that want to be left alone; of those whose key is refused, take one check that probes."""
+        facts = await pauses.facts_of(connection, slots)
+        open_slots: dict[str, Slots] = {}
+        probes: set[str] = set()
+        for name, one in sorted(slots.items()):
+            fact = facts.get(name, pauses.SourceFacts())
+            source = self._sources[name]
+            source.paused, source.offset_known = fact.paused, fact.clock_offset
+            if fact.busy(at):
+                continue
+            if not fact.paused:
+                open_slots[name] = one
+            elif fact.may_probe(at) and await pauses.reserve_probe(connection, name, at):
+                probes.add(name)
+                open_slots[name] = replace(one.at_most(1), bulk=1)
+        return open_slots, probes
+
+    def over(self, source: str, token: str, *, hint: bool, sent: bool) -> None:
+        """Note that a request of a source's budget is over; the next claim, or the end, counts it as such."""
+        self._over.setdefault(source, []).append(Over(token, hint, sent))
+
+    async def may_send(self, connection: AsyncConnection, source: str, token: str, at: datetime) -> bool:
+        """Count one request for somebody who waits; False when upstream may not be sent one just now."""
+        fact = (await pauses.facts_of(connection, [source])).get(source)
+        if fact is not None and fact.busy(at):
+            return False
+        budget = self._sources[source].budget
+        if budget is None:
+            return True
+        log = (await counting.lock(connection, {source: budget}, wait=True))[source]
+        if log.allowance(at).requests < 1:
+            return False
+        log.reserve(token, Counted(1, 0), at + counting.SEND_WITHIN + self._sources[source].item)
+        await counting.save(connection, source, log, at)
+        return True
+
+    async def close(self, *, give_back: bool) -> None:
+        """Count what is over, and give back every lease of this process if there are any left."""
+        over = {name: tuple(ended) for name, ended in self._over.items() if ended}
+        if not give_back and not over:
+            return
+        async with self._database.write() as connection:
+            reading = await now(connection)
+            logs = await counting.lock(connection, self._budgets(over), wait=True)
+            _settle(logs, over, reading)
+            await self._reserve(connection, logs, (), over, reading)
+            if give_back:
+                await claiming.give_back(connection, self._holder)
+        self._over.clear()
+
+    def _budgets(self, names: Collection[str]) -> dict[str, Budget]:
+        return {name: budget for name in names if (budget := self._sources[name].budget) is not None}
+
+
+def _settle(logs: Mapping[str, RequestLog], over: Mapping[str, Sequence[Over]], at: datetime) -> None:
+    for name, log in logs.items():
+        for one in over.get(name, ()):
+            log.settle(one.token, hint=one.hint, sent=one.sent, now=at)
+
+
+def _allowed(slots: Slots, log: RequestLog | None, at: datetime) -> Slots:
+    if log is None:
+        return slots
+    allowance = log.allowance(at)
+    slots = slots.at_most(allowance.requests, allowance.hints)
+    return replace(slots, kept=min(allowance.kept, slots.total))
+
+
+def _has_room(log: RequestLog | None, lanes: Collection[str], at: datetime) -> bool:
+    """Whether a source's budget has room for something that is due on these lanes."""
+    if log is None:
+        return True
+    allowance = log.allowance(at)
+    free = allowance.requests - allowance.kept
+    return (
+        (allowance.requests > 0 and "interactive" in lanes)
+        or (free > 0 and bool(set(lanes) - {"interactive", "hints"}))
+        or (min(free, allowance.hints) > 0 and "hints" in lanes)
+    )
+
+
+def _shared(slots: Mapping[str, Slots], most: int) -> dict[str, Slots]:
+    """Give out `most` places among the sources, the first by name first."""
+    given: dict[str, Slots] = {}
+    for name, one in sorted(slots.items()):
+        given[name] = one.at_most(most)
+        most -= given[name].total
+    return given
