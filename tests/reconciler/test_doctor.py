@@ -143,7 +143,7 @@ async def test_what_upstream_says_to_the_key_is_told(
 
 
 async def test_an_echoed_key_is_not_printed(well: World, upstream: Upstream) -> None:
-    echo = json.dumps({"title": "x" * (1999 - len(KEY) + 1) + KEY}).encode()  # cut before its last character
+    echo = json.dumps({"title": "x" * (2000 - len(KEY)) + KEY + " and more"}).encode()  # cut before its last character
     upstream.answers["/v2/consumer/workflows"] = (401, echo)
     assert KEY[:8] not in (await call(well)).output
 
