@@ -139,7 +139,9 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
     reasons: dict[str, datetime] = {}
     if state.vanished_at is not None:
         return reasons
-    confirm = [_confirm_at(state, one) for one in (node, *state.children()) if one.provisional]
+    # A 404 has its say on the workflow as `vanished`; of its children nobody will hear more either (R9).
+    asked_of = (node, *state.children()) if memory.misses == 0 else (node,)
+    confirm = [_confirm_at(state, one) for one in asked_of if one.provisional]
     unasked = [at for at in confirm if at is not None]
     if unasked:
         reasons["confirm"] = min(unasked)

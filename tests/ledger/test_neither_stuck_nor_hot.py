@@ -169,3 +169,11 @@ async def test_a_delivery_beside_a_404_about_its_id_makes_a_new_check(postgres_d
         await asyncio.sleep(0.5)
     await late
     assert (await check_of(database)) is not None
+
+
+async def test_a_child_whose_ending_cannot_be_confirmed_because_upstream_forgot_it_is_not_asked_for_daily(database):
+    await put(database, delivery(0, saw("succeeded")))
+    await put(database, answer(40, await claim_one(database, 40), saw("succeeded")))
+    await put(database, delivery(100, saw("failed", Level.STEP, "late")))
+    await put(database, answer(110, await claim_one(database, 110), how=Answer.GONE))
+    assert await due_after(database) is None
