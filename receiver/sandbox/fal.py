@@ -85,11 +85,11 @@ class FalSandbox(TaskSandbox):
 
     def seal(self, message: Message, at: datetime, *, forged: bool = False) -> dict[str, str]:
         """With the newest key."""
-        key = Ed25519Key("forged") if forged else self._key(self.faults.signing_key)
+        key = Ed25519Key.of("forged") if forged else self._key(self.faults.signing_key)
         return key.fal(message.delivery, USER, at, message.body)
 
     def _key(self, number: int) -> Ed25519Key:
-        return Ed25519Key("fal", self.faults.seed, number)
+        return Ed25519Key.of("fal", self.faults.seed, number)
 
     # Routes
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 from datetime import datetime
+from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -27,11 +28,15 @@ def standard_webhooks(secret: str, message_id: str, at: datetime, body: bytes) -
 
 
 class Ed25519Key:
-    """A key made from a few words, so that the same sandbox has the same one."""
+    """A private key of 32 bytes."""
 
-    def __init__(self, *words: object) -> None:
-        seed = hashlib.sha256(":".join(map(str, words)).encode()).digest()
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+    def __init__(self, private: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(private)
+
+    @classmethod
+    def of(cls, *words: object) -> Self:
+        """Made from a few words, so that the same sandbox has the same one."""
+        return cls(hashlib.sha256(":".join(map(str, words)).encode()).digest())
 
     def fal(self, request_id: str, user_id: str, at: datetime, body: bytes) -> dict[str, str]:
         """fal's four headers (UPSTREAMS §5.2)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -62,7 +63,9 @@ async def test_get_shows_the_end_before_the_callback_comes(session: aiohttp.Clie
         assert (await api.get(f"/v1/tasks/{task}")).json["status"] == "completed"
         assert box.got == []
         await upstream.wait_quiet()
-        assert len(box.got) == 1
+        ended = datetime.fromisoformat(upstream.truth()["workflows"][0]["ended_at"])
+        (told,) = lines(upstream, outcome="delivered")
+        assert (datetime.fromisoformat(told["time"]) - ended).total_seconds() >= 0.4
 
 
 async def test_after_retries_of_1_2_4_seconds_there_is_silence(session: aiohttp.ClientSession, box: Box) -> None:

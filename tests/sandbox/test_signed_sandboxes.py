@@ -20,7 +20,7 @@ from receiver.sandbox.fal import running_fal
 from receiver.sandbox.openai import running_openai
 from receiver.sandbox.replicate import running_replicate
 from receiver.sandbox.running import Running
-from receiver.sandbox.signatures import standard_webhooks
+from receiver.sandbox.signatures import Ed25519Key, standard_webhooks
 
 MODEL = "/fal-ai/flux/dev"
 VECTOR = b'{"id":"ufawqhfynnddngldkgtslldrkq","status":"succeeded"}'
@@ -72,6 +72,18 @@ def test_standard_webhooks_are_signed_as_the_vector_says() -> None:
         "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", at, VECTOR
     )
     assert headers["webhook-signature"] == "v1,e+TrmOLzLNQpzQUM+/HbiRBMrGyU26h8LbPdZWRYWkY="
+
+
+def test_fal_callbacks_are_signed_as_the_vector_says() -> None:
+    key = Ed25519Key(bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"))  # RFC 8032
+    request_id = "123e4567-e89b-12d3-a456-426614174000"
+    body = f'{{"request_id":"{request_id}","gateway_request_id":"{request_id}","status":"OK","payload":{{}}}}'.encode()
+    headers = key.fal(request_id, "user_1", datetime.fromtimestamp(1758000000, UTC), body)
+    assert key.jwk()["x"] == "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+    assert headers["X-Fal-Webhook-Signature"] == (
+        "65f5637dd12be8dffc23a4c62afa3cbfd5e71de77444da72a47dde52260e9fcd"
+        "176c96164407a30c28dad766eeec3379cfd08621ef5f495c1d3deb29f2aac406"
+    )
 
 
 async def test_fal_callbacks_verify_with_its_key_set_and_lies_do_not(
