@@ -10,6 +10,7 @@ import orjson
 from receiver.ledger.motion import believable, provably_older
 from receiver.ledger.nodes import ABOUT, Blob, Evidence, Node, WorkflowState
 from receiver.ledger.records import EVENT_FACTS, BlobSeen, EvidenceKind, Observation, Reading
+from receiver.ledger.schedule import renewal_due
 from receiver.ledger.states import Status
 
 # Facts that are columns of every node; the rest stay together in `facts`.
@@ -121,6 +122,7 @@ def see_blobs(state: WorkflowState, reading: Reading, evidence: Evidence) -> Non
             continue
         if evidence.kind is EvidenceKind.FETCH:
             if blob.look_sent_at is None or evidence.instant >= blob.look_sent_at:
+                _count_vain_looks(blob, seen, evidence)
                 _link(blob, seen, evidence)
                 blob.put("look_sent_at", evidence.instant)
         elif _worth_taking(blob, seen):
@@ -152,6 +154,16 @@ def _worth_taking(blob: Blob, seen: BlobSeen) -> bool:
             blob.url,
         )
     return (seen.url_expires_at, seen.url) > (blob.url_expires_at, blob.url)
+
+
+def _count_vain_looks(blob: Blob, seen: BlobSeen, evidence: Evidence) -> None:
+    """Count the looks that showed a URL once more which had ended or was about to: not every upstream renews."""
+    due = renewal_due(blob)
+    vain = due is not None and evidence.instant >= due and seen.url == blob.url
+    count = blob.facts.get("renewed_in_vain", 0) + 1 if vain else 0
+    if count or "renewed_in_vain" in blob.facts:
+        blob.facts = {**blob.facts, "renewed_in_vain": count}
+        blob.dirty = True
 
 
 def _link(blob: Blob, seen: BlobSeen, evidence: Evidence) -> None:

@@ -190,13 +190,15 @@ def _children_at(state: WorkflowState) -> datetime | None:
 def _renew_at(state: WorkflowState, blob: Blob) -> datetime | None:
     """When a blob's URL is to be renewed: min(5 min, a third of its lifetime) ahead of its expiry (R17).
 
-    Counted from the last time it was asked for, by a look or by itself: what that brings may end at once.
+    Counted from the last time it was asked for, by a look or by itself: what that brings may end at once. Where asking
+    brought nothing new, it is asked for ever more rarely: not every upstream renews.
     """
     at = renewal_due(blob)
     asked = max(filter(None, (state.asked_at, blob.look_sent_at)), default=None)
     if at is None or asked is None:
         return at
-    return max(at, asked + RENEW_SPACING)
+    in_vain = int(blob.facts.get("renewed_in_vain", 0))
+    return max(at, asked + RENEW_SPACING * 2 ** max(min(in_vain, 12) - 1, 0))
 
 
 def renewal_due(blob: Blob) -> datetime | None:

@@ -17,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.demo.comparing import Comparison, compare, every_workflow
-from reconciler.demo.programs import URL_TTL, DemoFailed, Stage, staged
+from reconciler.demo.programs import DemoFailed, Stage, staged
 from reconciler.demo.submitting import SPREAD, submit_all
+from reconciler.demo.upstreams import UPSTREAMS, URL_TTL
 
 # How long everything may take to come to rest after the last submission.
 PATIENCE = 75.0
@@ -46,10 +47,14 @@ def demo(once: bool, workflows: int, seed: int) -> None:
 async def _demo(console: Console, once: bool, count: int, seed: int) -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hookledger-demo-") as folder:
-        console.print(f"Starting a stand-in Civitai and hookledger on SQLite in {folder} …")
+        names = ", ".join(one.name for one in UPSTREAMS)
+        console.print(f"Starting stand-ins for {names}, and hookledger on SQLite in {folder} …", soft_wrap=True)
         async with staged(Path(folder), seed) as stage, aiohttp.ClientSession() as session:
-            console.print(f"Submitting {count} workflows; of their callbacks 10 % get lost, 20 % come twice, some come")
-            console.print(f"out of order, some are forged; result URLs live {URL_TTL} s.")
+            console.print(
+                f"Submitting {count} workflows; of their callbacks 10 % get lost, 20 % come twice, some come out of"
+                f" order, some are forged; result URLs live {URL_TTL} s.",
+                soft_wrap=True,
+            )
             submitting = asyncio.create_task(submit_all(session, stage, count, seed))
             settled = await _watch(console, session, stage, submitting, count)
             await submitting
@@ -84,8 +89,11 @@ async def _watch(
 
 
 async def _quiet(session: aiohttp.ClientSession, stage: Stage) -> bool:
-    async with session.get(f"{stage.upstream}/_sandbox/quiet") as answer:
-        return bool((await answer.json())["quiet"])
+    for url in stage.upstreams.values():
+        async with session.get(f"{url}/_sandbox/quiet") as answer:
+            if not (await answer.json())["quiet"]:
+                return False
+    return True
 
 
 async def _children(session: aiohttp.ClientSession, stage: Stage) -> bool:
@@ -103,9 +111,12 @@ def _line(listed: list[dict[str, object]], count: int) -> Text:
 async def _report(
     console: Console, session: aiohttp.ClientSession, stage: Stage, verdict: Comparison, seconds: float
 ) -> None:
-    async with session.get(f"{stage.upstream}/_sandbox/log") as answer:
-        log = await answer.json()
-    calls, looks = log["callbacks"], [r for r in log["requests"] if r["method"] == "GET" and "/workflows/" in r["path"]]
+    calls, looks = [], 0
+    for url in stage.upstreams.values():
+        async with session.get(f"{url}/_sandbox/log") as answer:
+            log = await answer.json()
+        calls += log["callbacks"]
+        looks += sum(one["method"] == "GET" and "/content/" not in one["path"] for one in log["requests"])
     table = Table(title="hookledger against the truth")
     for column in ("", "in truth", "differ", "endings"):
         table.add_column(column, justify="left" if column in ("", "endings") else "right")
@@ -124,8 +135,10 @@ async def _report(
     console.print(
         f"{outcome['delivered']} callbacks delivered, {outcome['dropped']} lost, {doubled} doubled, {reordered} out of"
         f" order, {forged['wrong-token'] + forged['missing-token']} forged without the token, {forged['ending']} forged"
-        f" endings with it; {len(looks)} looks at upstream; {seconds:.0f} s in all."
+        f" endings with it; {looks} reads of upstream; {seconds:.0f} s in all."
     )
+    per_source = ", ".join(f"{verdict.counts[one.name]} of {one.name}" for one in UPSTREAMS)
+    console.print(f"Workflows: {per_source}.")
     via = ", ".join(f"{n} by {word}" for word, n in verdict.told.most_common())
     console.print(f"Endings learned first: {via}.")
 

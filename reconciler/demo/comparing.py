@@ -31,32 +31,36 @@ class Comparison:
             missing = "hookledger" if ours is None else "upstream"
             self.differences.append(f"{level} {name}: not known to {missing}")
             return
+        status = str(true.get("canonical") or true["status"])
         self.counts[level] += 1
-        self.statuses.setdefault(level, Counter())[true["status"]] += 1
-        if ours["status"] != true["status"]:
-            self.differences.append(f"{level} {name}: {ours['status']}, in truth {true['status']}")
+        self.statuses.setdefault(level, Counter())[status] += 1
+        if ours["status"] != status:
+            self.differences.append(f"{level} {name}: {ours['status']}, in truth {status}")
 
 
 async def compare(session: aiohttp.ClientSession, stage: Stage) -> Comparison:
-    """Ask upstream for the truth and hookledger for every workflow, and set one against the other."""
-    async with session.get(f"{stage.upstream}/_sandbox/truth") as answer:
-        truth = (await answer.json())["workflows"]
+    """Ask each upstream for the truth and hookledger for every workflow, and set one against the other."""
     found = Comparison()
     gate = asyncio.Semaphore(16)
 
-    async def one(true: JsonObject) -> None:
+    async def one(source: str, true: JsonObject) -> None:
         async with gate:
-            ours = await _ask(session, stage, f"/v1/workflows/civitai/{quote(true['id'], safe='')}")
+            ours = await _ask(session, stage, f"/v1/workflows/{source}/{quote(true['id'], safe='')}")
         _workflow(found, true, ours)
         for blob in true["blobs"]:
             async with gate:
-                await _blob(session, stage, found, blob, ours)
+                await _blob(session, stage, found, source, blob, ours)
 
-    await asyncio.gather(*(one(true) for true in truth))
-    known = {true["id"] for true in truth}
+    known: set[tuple[str, str]] = set()
+    for source, url in stage.upstreams.items():
+        async with session.get(f"{url}/_sandbox/truth") as answer:
+            truth = (await answer.json())["workflows"]
+        found.counts[source] = len(truth)
+        known |= {(source, true["id"]) for true in truth}
+        await asyncio.gather(*(one(source, true) for true in truth))
     for listed in await every_workflow(session, stage):
-        if listed["id"] not in known:
-            found.differences.append(f"workflow {listed['id']}: invented; upstream never had it")
+        if (listed["source"], listed["id"]) not in known:
+            found.differences.append(f"workflow {listed['id']}: invented; {listed['source']} never had it")
     return found
 
 
@@ -78,7 +82,12 @@ def _workflow(found: Comparison, true: JsonObject, ours: JsonObject | None) -> N
 
 
 async def _blob(
-    session: aiohttp.ClientSession, stage: Stage, found: Comparison, true: JsonObject, ours: JsonObject | None
+    session: aiohttp.ClientSession,
+    stage: Stage,
+    found: Comparison,
+    source: str,
+    true: JsonObject,
+    ours: JsonObject | None,
 ) -> None:
     """A blob that is there must be served from a URL that works now, long after the one in the callback expired."""
     found.counts["blob"] += 1
@@ -91,7 +100,7 @@ async def _blob(
         found.differences.append(f"{name}: available {known[true['id']]['available']}, in truth {true['available']}")
     if not true["available"]:
         return
-    url = f"{stage.receiver}/blobs/civitai/{quote(true['id'], safe='')}"
+    url = f"{stage.receiver}/blobs/{source}/{quote(true['id'], safe='')}"
     async with session.get(url, headers=bearer(stage), allow_redirects=False) as answer:
         target = answer.headers.get("Location")
         if answer.status != 302 or target is None:

@@ -1,4 +1,4 @@
-"""The demo's programs: a stand-in upstream and hookledger itself, as a user would start them, in one folder."""
+"""The demo's programs: stand-in upstreams and hookledger itself, as a user would start them, in one folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-URL_TTL = 20
-API_KEY = "demo-sandbox-key"
+from reconciler.demo.upstreams import API_KEY, UPSTREAMS, URL_TTL
 
 CONFIG = """\
 [database]
@@ -25,14 +24,16 @@ url = "sqlite:///{folder}/hookledger.db"
 [server]
 port = {port}
 public_url = "http://127.0.0.1:{port}"
+"""
 
-[sources.civitai]
-provider = "civitai"
+SOURCE = """
+[sources.{name}]
+provider = "{name}"
 base_url = "{upstream}"
 api_key = "{api_key}"
 hook_token = "{hook_token}"
-silence = "6s"
 deadline = "5m"
+{settings}
 """
 
 
@@ -42,13 +43,13 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """Where everything is while the demo runs."""
+    """Where everything is while the demo runs; `upstreams` and `hook_urls` by the name of the upstream."""
 
     folder: Path
-    upstream: str
     receiver: str
-    hook_url: str
     token: str
+    upstreams: dict[str, str]
+    hook_urls: dict[str, str]
 
 
 def free_port() -> int:
@@ -60,29 +61,45 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def staged(folder: Path, seed: int) -> AsyncIterator[Stage]:
-    """Start the upstream and the receiver, wait until both answer, and stop them at the end."""
-    upstream_port, port = free_port(), free_port()
-    hook_token = secrets.token_urlsafe(24)
-    upstream = f"http://127.0.0.1:{upstream_port}"
+    """Start the upstreams and the receiver, wait until all answer, and stop them at the end."""
+    port = free_port()
+    receiver = f"http://127.0.0.1:{port}"
+    ports = {one.name: free_port() for one in UPSTREAMS}
+    urls = {name: f"http://127.0.0.1:{number}" for name, number in ports.items()}
+    tokens = {name: secrets.token_urlsafe(24) for name in ports}
     config = folder / "hookledger.toml"
-    config.write_text(
-        CONFIG.format(folder=folder, port=port, upstream=upstream, api_key=API_KEY, hook_token=hook_token)
-    )
-    faults = (
-        "--drop", "0.1", "--duplicate", "0.2", "--reorder", "0.05", "--delay", "0.03", "--forge", "0.05",
-        "--forge-ending", "0.05", "--fail", "0.08", "--expire", "0.02", "--cancel", "0.03", "--status-5xx", "0.02",
-        "--url-ttl", str(URL_TTL), "--speed", "5", "--seed", str(seed), "--api-key", API_KEY,
-    )  # fmt: skip
+    config.write_text(_configuration(folder, port, urls, tokens))
     async with contextlib.AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(
-            _running(folder, "upstream", "sandbox", "civitai", "--port", str(upstream_port), *faults)
-        )
+        started = {}
+        for one in UPSTREAMS:
+            options = (
+                "--url-ttl", str(URL_TTL), *one.options, "--port", str(ports[one.name]), "--status-5xx", "0.02",
+                "--seed", str(seed), "--api-key", API_KEY,
+            )  # fmt: skip
+            started[one.name] = await stack.enter_async_context(
+                _running(folder, one.name, "sandbox", one.name, *options)
+            )
         server = await stack.enter_async_context(_running(folder, "hookledger", "--config", str(config), "serve"))
-        await _until_answers(f"{upstream}/_sandbox/quiet", sandbox, folder / "upstream.log")
-        await _until_answers(f"http://127.0.0.1:{port}/readyz", server, folder / "hookledger.log")
-        token = await _make_token(config)
-        receiver = f"http://127.0.0.1:{port}"
-        yield Stage(folder, upstream, receiver, f"{receiver}/hooks/civitai?token={hook_token}", token)
+        for name, process in started.items():
+            await _until_answers(f"{urls[name]}/_sandbox/quiet", process, folder / f"{name}.log")
+        await _until_answers(f"{receiver}/readyz", server, folder / "hookledger.log")
+        hooks = {name: f"{receiver}/hooks/{name}?token={token}" for name, token in tokens.items()}
+        yield Stage(folder, receiver, await _make_token(config), urls, hooks)
+
+
+def _configuration(folder: Path, port: int, urls: dict[str, str], tokens: dict[str, str]) -> str:
+    parts = [CONFIG.format(folder=folder, port=port)]
+    for one in UPSTREAMS:
+        parts.append(
+            SOURCE.format(
+                name=one.name,
+                upstream=urls[one.name],
+                api_key=API_KEY,
+                hook_token=tokens[one.name],
+                settings=one.settings,
+            )
+        )
+    return "".join(parts)
 
 
 @contextlib.asynccontextmanager

@@ -4,49 +4,55 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
-from typing import Any
 
 import aiohttp
 
-from reconciler.demo.programs import API_KEY, DemoFailed, Stage
+from reconciler.demo.programs import DemoFailed, Stage
+from reconciler.demo.upstreams import UPSTREAMS, Upstream
 
-EVENTS = ["workflow:*", "step:*", "job:*"]
 # How long the submitting takes; the workflows themselves run a few seconds each.
 SPREAD = 12.0
+# An upstream that counts requests is asked again after this.
+AGAIN = 0.7
 
 
-def template(random: Random, hook_url: str | None) -> dict[str, Any]:
-    """Return a submit body: images, videos, tags, or two steps of which one waits for the other."""
-    prompt = random.choice(["a heron at dawn", "neon street in the rain", "an astronaut knitting"])
-    image = {"$type": "imageGen", "name": "render", "input": {"engine": "flux", "model": "flux-dev", "prompt": prompt}}
-    video = {"$type": "videoGen", "input": {"engine": "wan", "version": "v2.6", "prompt": prompt}}
-    upscale = {**video, "name": "film", "input": {**video["input"], "source": {"$ref": "render"}}}  # type: ignore[dict-item]
-    tags = {"$type": "wdTagging", "name": "tag", "input": {"mediaUrl": "https://example.com/heron.png"}}
-    steps = random.choices([[image], [video], [image, upscale], [tags], [image, tags]], [5, 2, 2, 1, 1])[0]
-    body: dict[str, Any] = {"steps": steps, "metadata": {"shot": random.randrange(1000)}, "tags": ["demo"]}
-    if hook_url is not None:
-        body["callbacks"] = [{"url": hook_url, "type": EVENTS, "detailed": random.random() < 0.5}]
-    return body
+def plan(count: int) -> list[tuple[Upstream, int]]:
+    """Return how many of `count` workflows go to each upstream: at least one each, the first takes the rest."""
+    others = [(one, min(max(round(count * one.share), 1), one.most)) for one in UPSTREAMS[1:]]
+    return [(UPSTREAMS[0], max(count - sum(number for _, number in others), 1)), *others]
 
 
 async def submit_all(session: aiohttp.ClientSession, stage: Stage, count: int, seed: int) -> None:
     """Submit `count` workflows within some seconds: a sixth is never tracked, a few have no callback at all."""
-    await asyncio.gather(*(_submit(session, stage, n, Random(f"{seed}-{n}"), n / count * SPREAD) for n in range(count)))
+    work = []
+    for upstream, number in plan(count):
+        for n in range(number):
+            random = Random(f"{upstream.name}-{seed}-{n}")
+            work.append(_submit(session, stage, upstream, n, random, n / number * SPREAD))
+    await asyncio.gather(*work)
 
 
-async def _submit(session: aiohttp.ClientSession, stage: Stage, n: int, random: Random, wait: float) -> None:
+async def _submit(
+    session: aiohttp.ClientSession, stage: Stage, upstream: Upstream, n: int, random: Random, wait: float
+) -> None:
     await asyncio.sleep(wait)
     silent = n % 25 == 7
-    body = template(random, None if silent else stage.hook_url)
-    url = f"{stage.upstream}/v2/consumer/workflows"
-    async with session.post(url, json=body, headers={"Authorization": f"Bearer {API_KEY}"}) as answer:
-        submitted = await answer.json()
-        if answer.status not in (200, 202):
-            raise DemoFailed(f"the upstream answered {answer.status} to a submission: {submitted}")
-    if n % 6 == 5 and not silent:
-        return  # hookledger will learn of this one from its callbacks
+    asked = upstream.submission(random, None if silent else stage.hook_urls[upstream.name])
+    url = stage.upstreams[upstream.name] + asked.path
+    while True:
+        async with session.post(url, json=asked.body, headers=asked.headers) as answer:
+            if answer.status == 429:
+                await asyncio.sleep(AGAIN)
+                continue
+            submitted = await answer.json()
+            if answer.status not in (200, 201, 202):
+                raise DemoFailed(f"{upstream.name} answered {answer.status} to a submission: {submitted}")
+            break
+    # Civitai tells of every workflow many times; what calls back once may be lost for good unless it was tracked.
+    if upstream.name == "civitai" and n % 6 == 5 and not silent:
+        return
     told = {
-        "source": "civitai", "response": submitted, "request": body,
+        "source": upstream.name, "response": submitted, "request": asked.body,
         "context": {"team": random.choice(["red", "blue"]), "shot": str(n)},
     }  # fmt: skip
     async with session.post(f"{stage.receiver}/v1/workflows", json=told, headers=bearer(stage)) as answer:

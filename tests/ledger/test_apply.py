@@ -344,3 +344,21 @@ async def test_a_wish_made_while_a_hint_is_looked_into_outlives_its_404(database
         await checks.want(connection, "civ", "wf", None, at(4))
     await put(database, answer(3, one, how=Answer.GONE, policy=HINTS), now=5)
     assert (await check_of(database)).wanted_at == at(4)
+
+
+async def test_a_url_that_upstream_does_not_renew_is_asked_for_ever_more_rarely(database):
+    blob = BlobSeen("wf~0", "image", available=True, url="https://x.test/0", url_expires_at=at(100))
+
+    async def look(second, one):
+        entry = answer(second, one, saw("succeeded", completed_at=at(0)))
+        entry.reading = replace(entry.reading, blobs=(blob,))
+        await put(database, entry)
+        return (await check_of(database)).due_at
+
+    await put(database, delivery(0, saw("succeeded")))
+    due, looks = await look(2, await claim_one(database, 2)), 0
+    while due is not None and due <= at(3600):
+        second = (due - at(0)).total_seconds()
+        due = await look(second, await claim_one(database, second))
+        looks += 1
+    assert 5 < looks < 12, "not once every ten seconds for an hour"
