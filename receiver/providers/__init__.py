@@ -1,4 +1,7 @@
-"""Every upstream we can read, by name. One entry and one file (or a few with its name) for each."""
+"""Every upstream we can read, by name. One entry and one file (or a few with its name) for each.
+
+Other packages add theirs without touching this one: see README.md here.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from receiver.providers.kling import Kling
 from receiver.providers.luma import Luma
 from receiver.providers.openai import OpenAI
 from receiver.providers.openrouter import OpenRouter
+from receiver.providers.registry import Registry
 from receiver.providers.removebgvideo import RemoveBGVideo
 from receiver.providers.replicate import Replicate
 from receiver.providers.runpod import RunPod
@@ -32,11 +36,14 @@ _ALL: tuple[Provider, ...] = (
     Runway(),
     StandardWebhooks(),
 )
-PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _ALL}
+PROVIDERS = Registry(_ALL)
 
 
 def provider_named(name: str) -> Provider:
-    """Return the provider a source's configuration names. Raises ValueError with the names there are."""
+    """Return the provider a source's configuration names.
+
+    Raises ValueError with the names there are, or one that says what is wrong with another package's provider.
+    """
     provider = PROVIDERS.get(name)
     if provider is None:
         known = ", ".join(sorted(PROVIDERS))
