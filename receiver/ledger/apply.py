@@ -245,8 +245,10 @@ def _plan(batch: Batch, entries: Sequence[Entry]) -> None:
             continue
         due = plan_check(state, check.memory, policy)
         check.schedule(due)
-        if state is not None and due.at is None and check.memory.told & set(attention.FAILURES):
-            batch.closed.append((state.source, state.id, attention.FAILURES))
+        if state is not None and due.at is None:
+            raised = {one.kind for one in batch.raised if one.workflow == state.pk}
+            if not (raised | check.memory.told).isdisjoint(attention.FAILURES):
+                batch.closed.append((state.source, state.id, attention.FAILURES))
 
 
 def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str]:

@@ -153,7 +153,8 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
         reasons["children"] = settled_from
     if node.confirmed_at is not None and policy.keep_fresh:
         renewals = [_renew_at(state, blob) for blob in state.blobs.values()]
-        wanted = [at for at in renewals if at is not None and at <= node.finished_at + policy.keep_fresh]
+        until = node.finished_at + policy.keep_fresh
+        wanted = [at for at in renewals if at is not None and max(at, memory.retry_at or at) <= until]
         if wanted:
             reasons["blobs"] = min(wanted)
     return reasons

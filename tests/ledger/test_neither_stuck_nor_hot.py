@@ -177,3 +177,11 @@ async def test_a_child_whose_ending_cannot_be_confirmed_because_upstream_forgot_
     await put(database, delivery(100, saw("failed", Level.STEP, "late")))
     await put(database, answer(110, await claim_one(database, 110), how=Answer.GONE))
     assert await due_after(database) is None
+
+
+async def test_a_refused_renewal_that_will_not_be_tried_again_is_nobodys_business(database):
+    blob = BlobSeen("b", "image", available=True, url="https://x/1", url_expires_at=at(60))
+    await put(database, delivery(0, saw("succeeded"), blobs=(blob,), trust=Trust.SIGNED))
+    await put(database, answer(45, await claim_one(database, 45), how=Answer.REFUSED))
+    assert await due_after(database) is None
+    assert await attentions(database) == []
