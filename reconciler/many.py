@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from receiver.ledger.entries import Answer, Look
-from receiver.ledger.records import Reading
+from receiver.ledger.records import Level, Reading
+from receiver.ledger.states import Status
 from receiver.logs import log_event, without_query
 from receiver.providers.base import CredentialsRefused, Request, Response, Unreadable, UpstreamBusy
 from receiver.providers.jsonbody import parse
@@ -119,6 +120,7 @@ def _told(
             look = Look(task.claim.fence, Answer.OMITTED, evidence=False, alone=alone)
             asked.append(Asked(entry_of(source, task, look, now), look.answer))
             continue
+        reading = _doubted_if_bare(reading)
         look = Look(task.claim.fence, Answer.SHOWN, alone=reading.needs_look)
         entry = entry_of(source, task, look, response.sent_at)
         entry.reading = reading
@@ -130,6 +132,14 @@ def _told(
         entry.body_sha256 = sha256(entry.body).hexdigest()
         asked.append(Asked(entry, look.answer, response.status))
     return asked
+
+
+def _doubted_if_bare(reading: Reading) -> Reading:
+    """A list may leave out the files of what has succeeded (no upstream says whether it does): then a look is due."""
+    ended_well = any(seen.level is Level.WORKFLOW and seen.status is Status.SUCCEEDED for seen in reading.observations)
+    if ended_well and not reading.blobs:
+        return replace(reading, complete=False, needs_look=True)
+    return reading
 
 
 def _parts(body: bytes, ids: Collection[str]) -> dict[str, bytes]:

@@ -98,8 +98,9 @@ class Hooks:
         self._poll_only = frozenset(config.sources) - frozenset(self._sources)
         self._intake: Intake = site.intake
         self._rejections = rejections
-        self._signers = Signers(site.database)
         self._answer_within = config.server.answer_within.total_seconds()
+        # Reading keys and asking for new ones take half of the time each.
+        self._signers = Signers(site.database, self._answer_within / 2)
         self._bodies = Bodies(
             largest=config.server.max_body, within=config.server.body_timeout.total_seconds(), room=room
         )
@@ -163,6 +164,7 @@ class Hooks:
         headers = headers_of(scope["headers"])
         body = await self._read_body(receive, headers.get("content-length"), delivery)
         inbound = Inbound(headers, query_of(scope["query_string"]), body, delivery.at)
+        ends = asyncio.get_running_loop().time() + self._answer_within
         await self._verify(source, inbound)
         if len(body) > PARSED_ASIDE:
             entry = await asyncio.to_thread(_entry, source, inbound)
@@ -170,7 +172,7 @@ class Hooks:
             entry = _entry(source, inbound)
         delivery.workflow_id = entry.workflow_id
         try:
-            async with asyncio.timeout(self._answer_within):
+            async with asyncio.timeout_at(ends):
                 result = await self._intake.submit(entry)
         except TimeoutError:
             raise _again("the ledger did not commit in time") from None
@@ -202,6 +204,7 @@ class Hooks:
         except BadSignature as error:
             raise Refusal(401, str(error), "not believed") from None
         except KeysUnavailable:
+            await self._signers.want(source.name)
             raise _again("the signer's keys cannot be had just now") from None
         except Exception as error:  # noqa: BLE001 - a bug of ours, and so neither 4xx nor belief
             log_event("verify failed", level="error", error=error, source=source.name)
