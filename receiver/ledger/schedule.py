@@ -199,7 +199,8 @@ def _renew_at(state: WorkflowState, blob: Blob) -> datetime | None:
     if at is None or asked is None:
         return at
     in_vain = int(blob.facts.get("renewed_in_vain", 0))
-    return max(at, asked + RENEW_SPACING * 2 ** max(min(in_vain, 12) - 1, 0))
+    spacing: timedelta = RENEW_SPACING * int(2 ** max(min(in_vain, 12) - 1, 0))
+    return max(at, asked + spacing)
 
 
 def renewal_due(blob: Blob) -> datetime | None:

@@ -61,7 +61,9 @@ class BeebleSandbox(TaskSandbox):
 
     def example(self) -> str:
         """A curl command that submits."""
-        body = '{"generation_type":"image","source_uri":"https://example.com/a.png","alpha_mode":"auto","prompt":"dusk"}'
+        body = (
+            '{"generation_type":"image","source_uri":"https://example.com/a.png","alpha_mode":"auto","prompt":"dusk"}'
+        )
         return self.curl(GENERATIONS, body, "x-api-key:")
 
     def routes(self) -> list[BaseRoute]:

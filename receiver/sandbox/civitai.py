@@ -15,9 +15,7 @@ RunningCivitai = Running[CivitaiSandbox]
 
 
 @contextlib.asynccontextmanager
-async def running_civitai(
-    *, host: str = "127.0.0.1", port: int = 0, **knobs: Any
-) -> AsyncIterator[RunningCivitai]:
+async def running_civitai(*, host: str = "127.0.0.1", port: int = 0, **knobs: Any) -> AsyncIterator[RunningCivitai]:
     """Serve a sandbox in the running loop; `knobs` are those of CivitaiFaults.
 
     BadKnob, and OSError for an address that cannot be had, come at once."""

@@ -48,7 +48,7 @@ def _changing(sandbox: Engine) -> list[BaseRoute]:
         if request.method == "POST":
             values = await _object(request)
             if values is None:
-                return _wrong("post a JSON object of knobs, such as {\"drop\": 0.1}")
+                return _wrong('post a JSON object of knobs, such as {"drop": 0.1}')
             try:
                 sandbox.set_faults(values)
             except BadKnob as problem:

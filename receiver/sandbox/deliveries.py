@@ -263,4 +263,3 @@ class Post:
             timer.cancel()
         for envelope in self._held.pop(lane, []):
             self._dispatcher.send(envelope)
-

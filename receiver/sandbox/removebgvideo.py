@@ -263,9 +263,7 @@ class RemovebgvideoSandbox(TaskSandbox):
         if url is not None and not is_web_url(url, allow_http=self.faults.allow_http):
             raise Refused(self._error(400, "invalid_request", "webhook_url must be an HTTPS URL"))
 
-    def _error(
-        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-    ) -> Response:
+    def _error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
         error = {"code": code, "message": message, "request_id": f"req_{100000 + len(self.requests)}"}
         return answer({"error": error}, status, headers)
 

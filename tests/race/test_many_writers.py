@@ -26,7 +26,8 @@ def batch_of(rng: random.Random, writer: int, turn: int) -> list:
     entries = [
         delivery(
             turn, saw(ENDINGS[writer % 4]), saw("processing", Level.STEP, "$0"),
-            saw("failed", Level.JOB, f"j{writer}", "$0"), wf=shared, body=f"ending {writer} {turn}".encode(), trust=Trust.SIGNED,
+            saw("failed", Level.JOB, f"j{writer}", "$0"),
+            wf=shared, body=f"ending {writer} {turn}".encode(), trust=Trust.SIGNED,
         ),
         delivery(turn, saw("processing"), wf=shared, body=f"same {turn}".encode()),
         delivery(turn, saw("processing"), wf=f"left-{turn}", body=f"left {writer} {turn}".encode()),
