@@ -33,7 +33,6 @@ from receiver.ledger.nodes import Evidence
 from receiver.ledger.records import BlobSeen, EvidenceKind, JsonObject, Level, Observation, Reading, Trust
 from receiver.ledger.states import Status
 from receiver.providers import provider_named
-from receiver.providers.advice import Disposition
 from receiver.providers.base import (
     BadSignature,
     CredentialsRefused,
@@ -334,25 +333,6 @@ def test_options_that_cannot_be_right_are_named(fields: JsonObject, named: str) 
     assert isinstance(FAL, Particular)
     assert named in (FAL.account_problem(account(**fields)) or "")
     assert FAL.account_problem(account()) is None
-
-
-@pytest.mark.parametrize(
-    ("http", "body", "code", "disposition"),
-    [
-        (422, {"detail": DETAIL}, "value_error.missing", Disposition.FIX_REQUEST),
-        (504, {"detail": "x", "error_type": "startup_timeout"}, "startup_timeout", Disposition.RETRY_LATER),
-        (401, {"detail": "no key"}, None, Disposition.FIX_ACCOUNT),
-        (403, {"detail": "User is locked. Reason: Exhausted balance."}, None, Disposition.FIX_ACCOUNT),
-        (429, {"detail": "x"}, None, Disposition.RETRY_LATER),
-    ],
-)
-def test_errors_at_submit_time_are_read(
-    http: int, body: JsonObject, code: str | None, disposition: Disposition
-) -> None:
-    fault = FAL.read_error(http, encoded(body))
-    assert fault.code == code
-    advice = FAL.errors.advise(http, fault.code, fault.message)
-    assert (advice.disposition, advice.known) == (disposition, True)
 
 
 def test_links_elsewhere_give_a_path_at_most() -> None:
