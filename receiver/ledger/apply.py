@@ -34,6 +34,7 @@ class Batch:
     concerns: dict[int, set[str]] = field(default_factory=dict)  # attention open per workflow pk
     created: set[Key] = field(default_factory=set)
     known_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    first_at: dict[tuple[str, str], datetime] = field(default_factory=dict)  # when what comes again came first
     repeats: dict[tuple[str, str], int] = field(default_factory=dict)
     reused: set[tuple[str, str]] = field(default_factory=set)
     rows: list[evidence.Row] = field(default_factory=list)
@@ -91,7 +92,9 @@ async def _recognise(
             ids[n] = evidence.new_id()
     if first:
         claimed = [(entries[n], ids[n]) for n in first.values()]
-        batch.known_keys = await evidence.take_keys(connection, claimed, batch.now)
+        known = await evidence.take_keys(connection, claimed, batch.now)
+        batch.known_keys = {key: name for key, (name, _) in known.items()}
+        batch.first_at = {key: at for key, (_, at) in known.items()}
         for key, n in first.items():
             if key in batch.known_keys:
                 del ids[n]
@@ -124,8 +127,9 @@ def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | Non
 
 def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh: bool) -> Merged:
     assert entry.reading is not None
-    # Nothing arrives after it is recorded, but a receiver's clock may be ahead of the ledger's.
-    at = min(entry.at, batch.now)
+    # Nothing arrives after it is recorded, but a receiver's clock may be ahead of the ledger's. What comes again is as
+    # old as when it came first: a look sent since knows better (R4).
+    at = min(entry.at, batch.now, batch.first_at.get((entry.source, entry.key or ""), batch.now))
     facts = Evidence(name, entry.kind, at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
     reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
     merged = merge(state, reading, facts, restartable=entry.policy.restartable)

@@ -74,18 +74,18 @@ async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
 
 async def take_keys(
     connection: AsyncConnection, entries: Sequence[tuple[Entry, str]], now: datetime
-) -> dict[tuple[str, str], str]:
+) -> dict[tuple[str, str], tuple[str, datetime]]:
     """Claim the dedupe keys of entries (each with the evidence id it would get).
 
-    Returns, for every key that was there before, the id of the evidence that holds it, and counts the repetition.
-    Keys stand once in `entries`.
+    Returns, for every key that was there before, the id of the evidence that holds it and when it first came. Keys
+    stand once in `entries`.
     """
     ordered = sorted(entries, key=lambda pair: (pair[0].source, pair[0].key or ""))
     rows = [(e.source, e.key, e.identity, name, e.at, e.at, 1) for e, name in ordered]
     new = await bulk.insert_new(connection, delivery_keys, _KEY_COLUMNS, rows, ("source", "key"))
     known = [(e.source, e.key or "") for e, _ in ordered if (e.source, e.key) not in new]
     found = await bulk.by_keys(connection, delivery_keys, ("source", "key"), known)
-    return {(row["source"], row["key"]): row["evidence"] for row in found}
+    return {(row["source"], row["key"]): (row["evidence"], row["first_at"]) for row in found}
 
 
 async def count_repeats(connection: AsyncConnection, repeats: dict[tuple[str, str], int], now: datetime) -> None:

@@ -9,7 +9,7 @@ from receiver.ledger import checks
 from receiver.ledger.apply import apply
 from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer, Look
-from receiver.ledger.records import BlobSeen, Level, Reading, Trust
+from receiver.ledger.records import BlobSeen, Level, Outcome, Reading, Trust
 from tests.ledger.applying import (
     HINTS,
     answer,
@@ -185,3 +185,12 @@ async def test_a_refused_renewal_that_will_not_be_tried_again_is_nobodys_busines
     await put(database, answer(45, await claim_one(database, 45), how=Answer.REFUSED))
     assert await due_after(database) is None
     assert await attentions(database) == []
+
+
+async def test_what_comes_again_is_as_old_as_when_it_came_first(database):
+    one = delivery(0, saw("processing"))
+    await put(database, one)
+    await put(database, answer(130, await claim_one(database, 130), saw("preparing")))
+    (again,) = await put(database, replace(one, at=at(140)))
+    assert again.outcome is Outcome.DUPLICATE
+    assert (await loaded(database)).node.status.value == "preparing"
