@@ -31,7 +31,7 @@ def fill(node: Node, observation: Observation, evidence: Evidence, *, look: bool
         if value is None:
             continue
         if name in EVENT_FACTS:
-            _stamped(node, name, value, observation, look)
+            _stamped(node, name, value, observation, evidence, look)
         else:
             _fact(node, name, value, late)
 
@@ -68,14 +68,17 @@ def _progress(node: Node, observation: Observation, look: bool) -> None:
         node.put("progress", observation.progress)
 
 
-def _stamped(node: Node, name: str, value: Any, observation: Observation, look: bool) -> None:
+def _stamped(
+    node: Node, name: str, value: Any, observation: Observation, evidence: Evidence, look: bool
+) -> None:
     """Merge a fact that usually only events carry, so that the order of arrival does not matter (R5).
 
     The value from the furthest status wins; among equals a look's, then upstream's later instant, then the greater
     text.
     """
     rank = observation.status.rank if observation.status is not None else -1
-    at = observation.upstream_at.isoformat() if observation.upstream_at is not None else ""
+    upstream_at = believable(observation.upstream_at, evidence)
+    at = upstream_at.isoformat() if upstream_at is not None else ""
     stamp = [rank, look, at, orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()]
     known = node.stamps.get(name)
     if known is not None and known >= stamp:

@@ -194,3 +194,11 @@ async def test_what_comes_again_is_as_old_as_when_it_came_first(database):
     (again,) = await put(database, replace(one, at=at(140)))
     assert again.outcome is Outcome.DUPLICATE
     assert (await loaded(database)).node.status.value == "preparing"
+
+
+async def test_a_reason_from_an_instant_that_cannot_be_outlives_no_other(database):
+    wrong = saw("failed", Level.STEP, "a", upstream_at=at(10**8), facts={"reason": "wrong"})
+    right = saw("failed", Level.STEP, "a", upstream_at=at(4), facts={"reason": "right"})
+    await put(database, delivery(0, wrong))
+    await put(database, delivery(5, right))
+    assert (await loaded(database)).steps["a"].reason == "right"
