@@ -264,6 +264,9 @@ def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str
         from_then, kind = uncollected_from(state), "uncollected"
     else:
         from_then, kind = deadline_of(state, policy), "overdue"
+    if kind == "uncollected" and kind in kinds and from_then is not None and batch.now < from_then:
+        batch.closed.append((state.source, state.id, (kind,)))  # a renewal put upstream's deletion off
+        return kinds - {kind}
     if from_then is None or batch.now < from_then or kind in kinds:
         return kinds
     batch.raised.append(Concern("workflow", state.source, state.id, kind, state.pk))

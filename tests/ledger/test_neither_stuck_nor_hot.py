@@ -202,3 +202,18 @@ async def test_a_reason_from_an_instant_that_cannot_be_outlives_no_other(databas
     await put(database, delivery(0, wrong))
     await put(database, delivery(5, right))
     assert (await loaded(database)).steps["a"].reason == "right"
+
+
+async def test_outputs_whose_deletion_was_put_off_are_told_of_again_later(database):
+    blob = BlobSeen("b", "image", available=True, url="u", record_expires_at=at(86400))
+    await put(database, delivery(0, saw("succeeded"), blobs=(blob,), trust=Trust.SIGNED))
+    await put(database, answer(60000, await claim_one(database, 60000), saw("succeeded")))
+    assert [kind for _, _, kind in await attentions(database)] == ["uncollected"]
+    async with database.write() as connection:
+        await checks.want(connection, "civ", "wf", 1, at(61000))
+    renewed = answer(61000, await claim_one(database, 61000), saw("succeeded"))
+    assert renewed.reading is not None
+    renewed.reading = replace(renewed.reading, blobs=(replace(blob, record_expires_at=at(30 * 86400)),))
+    await put(database, renewed)
+    assert await attentions(database) == []
+    assert await due_after(database) == 29 * 86400
