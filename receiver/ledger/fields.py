@@ -31,7 +31,7 @@ def fill(node: Node, observation: Observation, evidence: Evidence, *, look: bool
         if value is None:
             continue
         if name in EVENT_FACTS:
-            _stamped(node, name, value, observation, evidence, look)
+            _stamped(node, name, value, observation, evidence, look=look)
         else:
             _fact(node, name, value, late)
 
@@ -68,9 +68,7 @@ def _progress(node: Node, observation: Observation, look: bool) -> None:
         node.put("progress", observation.progress)
 
 
-def _stamped(
-    node: Node, name: str, value: Any, observation: Observation, evidence: Evidence, look: bool
-) -> None:
+def _stamped(node: Node, name: str, value: Any, observation: Observation, evidence: Evidence, *, look: bool) -> None:
     """Merge a fact that usually only events carry, so that the order of arrival does not matter (R5).
 
     The value from the furthest status wins; among equals a look's, then upstream's later instant, then the greater
