@@ -63,6 +63,7 @@ class Seen:
     query: str
     headers: Mapping[str, str]
     at: datetime
+    body: bytes = b""
 
 
 @dataclass
@@ -81,7 +82,8 @@ class Upstream:
     async def take(self, request: Request) -> Response:
         headers = dict(request.headers)
         path = request.scope["raw_path"].decode()
-        self.seen.append(Seen(request.method, path, request.url.query, headers, datetime.now(UTC)))
+        at, body = datetime.now(UTC), await request.body()
+        self.seen.append(Seen(request.method, path, request.url.query, headers, at, body))
         found = next((a for end, a in self.answers.items() if request.url.path.endswith(end)), (404, {"status": 404}))
         if callable(found):
             found = found()
@@ -136,9 +138,7 @@ class World:
         )  # fmt: skip
         return await self.put(entry, ago)
 
-    async def track(
-        self, workflow_id: str, answer: dict[str, Any] | None = None, *, ago: timedelta = LATELY
-    ) -> Result:
+    async def track(self, workflow_id: str, answer: dict[str, Any] | None = None, *, ago: timedelta = LATELY) -> Result:
         """Register a submitted workflow, as `hookledger track` would have done a while ago."""
         reading = provider_named("civitai").track(answer or document(workflow_id, "unassigned"), None)
         entry = Entry(
