@@ -7,11 +7,10 @@ about ids of their own); and `jwks_url`, where the keys are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
-from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
+from receiver.ledger.records import JsonObject, Level, Observation, Reading, Trust
 from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import (
@@ -19,11 +18,8 @@ from receiver.providers.base import (
     BadSignature,
     Habits,
     Inbound,
-    Page,
-    Probe,
     Request,
     Response,
-    Unreadable,
     UpstreamRefused,
 )
 from receiver.providers.envelopes import read_fault
@@ -43,6 +39,7 @@ from receiver.providers.fields import text
 from receiver.providers.ids import checked, quoted
 from receiver.providers.jsonbody import parse_object
 from receiver.providers.jwks import published_keys
+from receiver.providers.lacking import Lacking
 from receiver.providers.schemes import FAL
 from receiver.providers.signing import check_proofs, check_published, delivery_id
 from receiver.providers.tasks import submitted, web_url
@@ -54,8 +51,11 @@ _KEYS = "https://rest.fal.ai/.well-known/jwks.json"
 _NOBODY = Account("", "", Trust.NONE)
 
 
-class Fal:
-    """The provider `fal`. Stateless; implements `receiver.providers.base.Provider`."""
+class Fal(Lacking):
+    """The provider `fal`. Stateless; implements `receiver.providers.base.Provider`.
+
+    The queue lists nothing (fal's Platform API does, under another host) and has no read that needs the key alone.
+    """
 
     name = "fal"
     habits = Habits(
@@ -146,34 +146,6 @@ class Fal:
         if response.status == 202 and document:  # whatever it says, it is not over
             return Reading(workflow_id, (Observation(Level.WORKFLOW),), snapshot=True)
         return read_result(document, workflow_id)
-
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: requests cannot be asked for by several ids."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("fal has no request that answers for many requests by their ids")
-
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: a file's URL is the same until it is deleted."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("fal has no request that renews one file's URL")
-
-    def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
-        """None: the queue lists nothing (fal's Platform API does, per model and under another host)."""
-        return None
-
-    def read_list(self, response: Response, account: Account, asked: Request) -> Page:
-        """Never asked for."""
-        raise Unreadable("fal's queue has no list of requests")
-
-    def probes(self, account: Account) -> tuple[Probe, ...]:
-        """None: the queue has no read that needs the key and no request."""
-        return ()
 
     def read_error(self, http: int, body: bytes) -> Fault:
         """Read `{"detail": [{loc, msg, type}]}` or `{"detail": str, "error_type": str}`, or a gateway's page."""
