@@ -10,6 +10,7 @@ from receiver.providers.beeble import Beeble
 from receiver.providers.civitai import Civitai
 from receiver.providers.evolink import EvoLink
 from receiver.providers.fal import Fal
+from receiver.providers.kie import Kie
 from receiver.providers.kling import Kling
 from receiver.providers.luma import Luma
 from receiver.providers.openai import OpenAI
@@ -32,6 +33,7 @@ _ALL: tuple[Provider, ...] = (
     RunPod(),
     Luma(),
     Kling(),
+    Kie(),
     OpenRouter(),
     Runway(),
     StandardWebhooks(),

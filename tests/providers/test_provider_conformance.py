@@ -14,6 +14,7 @@ import beeble_samples as beeble
 import civitai_samples as civitai
 import evolink_samples as evolink
 import fal_samples as fal
+import kie_samples as kie
 import kling_samples as kling
 import luma_samples as luma
 import openai_samples as openai
@@ -151,6 +152,13 @@ SAMPLES = {
         events=(kling.SUCCEED, kling.FAILED, kling.IMAGES),
         workflow_id=kling.ID,
         answer=kling.ANSWER,
+        blob={},
+    ),
+    "kie": Samples(
+        account=kie.account(),
+        events=(kie.SUCCESS, kie.FAIL, kie.VEO),
+        workflow_id=kie.ID,
+        answer=kie.SUCCESS,
         blob={},
     ),
     "runway": Samples(
