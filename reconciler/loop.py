@@ -92,7 +92,7 @@ async def _work_off(
                 continue
         if left is not None:
             left -= taken
-        if not taken and idle:
+        if not taken and idle and not crew.busy:  # the claim may have begun to fetch a signer's keys
             return outcome
         if not taken:
             await _wait(IDLE, crew.stirred, stop)
