@@ -17,7 +17,7 @@ from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry, Result
 from receiver.ledger.merge import by_hand, merge, merge_gone
-from receiver.ledger.nodes import ABOUT, Evidence, Merged, WorkflowState
+from receiver.ledger.nodes import ABOUT, SPACED, Evidence, Merged, WorkflowState
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Transition
 from receiver.ledger.schedule import deadline_of, plan_check, uncollected_from
@@ -52,7 +52,7 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     batch = Batch(now)
     await correlation.resolve(connection, entries)
     wanted: dict[Key, tuple[datetime, str]] = {}
-    overtaken = await checks.overtaken(connection, [(e.source, e.workflow_id, e.look) for e in entries if e.look])
+    overtaken = await checks.overtaken(connection, [(e.source, e.workflow_id, e.look) for e in entries if e.look], now)
     for entry in entries:
         if entry.creates and (entry.source, entry.workflow_id) not in overtaken:
             wanted.setdefault((entry.source, entry.workflow_id or ""), (now, _via(entry)))
@@ -143,11 +143,22 @@ def settle_batch(batch: Batch, entry: Entry, state: WorkflowState, merged: Merge
     if merged.transitions:
         batch.moves.append((state, merged.transitions))
     check = batch.checks[state.source, state.id]
+    if merged.moved and entry.kind is EvidenceKind.DELIVERY:
+        forgive(check, batch.now)
     if merged.doubt:
         check.memory.doubted_at = batch.now
         check.dirty = True
     if merged.contested:
         batch.raised.append(Concern("workflow", state.source, state.id, "contradicted", state.pk, name))
+
+
+def forgive(check: Check, now: datetime) -> None:
+    """Let news that moved a status be looked into at once, although upstream was silent or refused before."""
+    memory = check.memory
+    if memory.retry_at is not None and memory.retry_at > now + SPACED:
+        memory.retry_at = None
+        memory.misses = 0
+        check.dirty = True
 
 
 def tell(state: WorkflowState, entry: Entry) -> None:

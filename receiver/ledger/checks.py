@@ -82,14 +82,20 @@ def _check(row: Mapping[str, Any]) -> Check:
     )  # fmt: skip
 
 
-async def overtaken(connection: AsyncConnection, looks: Iterable[tuple[str, str | None, Look]]) -> set[Key]:
-    """Return the names whose look has lost its lease to another, as far as can be told without a lock.
+async def overtaken(
+    connection: AsyncConnection, looks: Iterable[tuple[str, str | None, Look]], now: datetime
+) -> set[Key]:
+    """Return the names whose look has lost its lease, or outlived it, as far as can be told without a lock.
 
     Asked before workflows are made: an answer that will not be applied makes none.
     """
     fences = {(source, name): look.fence for source, name, look in looks if name is not None}
     rows = await bulk.by_keys(connection, checks, ("source", "id"), sorted(fences))
-    held = {(row["source"], row["id"]): row["fence"] for row in rows}
+    held = {
+        (row["source"], row["id"]): row["fence"]
+        for row in rows
+        if row["leased_until"] is not None and row["leased_until"] > now
+    }
     return {key for key, fence in fences.items() if held.get(key) != fence}
 
 

@@ -362,3 +362,10 @@ async def test_a_url_that_upstream_does_not_renew_is_asked_for_ever_more_rarely(
         due = await look(second, await claim_one(database, second))
         looks += 1
     assert 5 < looks < 12, "not once every ten seconds for an hour"
+
+
+async def test_a_new_ending_is_confirmed_soon_although_upstream_refused_to_be_asked_before(database):
+    await put(database, delivery(1, saw("processing")))
+    await put(database, answer(300, await claim_one(database, 300), how=Answer.REFUSED, message="403"))
+    await put(database, delivery(400, saw("succeeded")))
+    assert (await check_of(database)).due_at == at(401), "not a day later"
