@@ -91,12 +91,12 @@ class RunPod(Lacking):
     def read_status(self, workflow_id: str, response: Response, account: Account) -> Reading:
         """Read the status object: a snapshot. After the record's time the answer is 404 (UpstreamGone), even mid-run.
 
-        When a job ended is not told, so its record lives half an hour from the answer at the longest.
+        When a job ended is not told, so a look leaves the record's clock alone: it would only ever put it off.
         """
         document = answered(response, account, _OK)
         if checked(document.get("id"), "the job's id") != workflow_id:
             raise Unreadable("upstream answered with another job than the one asked for")
-        return _read(document, workflow_id, snapshot=True, ended_by=response.received_at)
+        return _read(document, workflow_id, snapshot=True)
 
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """The endpoint's health (its workers and jobs), where the source names one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +38,8 @@ def said(word: str, status: Status | None, **facts: Any) -> Observation:
 def test_the_documented_status_becomes_exactly_this() -> None:
     done = said("COMPLETED", Status.SUCCEEDED, usage=USAGE)
     assert read(COMPLETED) == Reading(ID, (done,), (FILE,))
-    assert looked(COMPLETED) == Reading(ID, (done,), (FILE,), snapshot=True, complete=True)
+    found = replace(FILE, record_expires_at=None)
+    assert looked(COMPLETED) == Reading(ID, (done,), (found,), snapshot=True, complete=True)
 
 
 def test_endings_without_an_output_become_exactly_these() -> None:
@@ -81,6 +83,14 @@ def test_an_output_that_is_in_the_record_itself_goes_with_it() -> None:
     assert (blob.id, blob.url, blob.available, blob.record_expires_at) == (f"{ID}~output", None, True, ENDS)
     assert read(COMPLETED, output=None).blobs == ()
     assert read(COMPLETED, status="IN_PROGRESS").blobs == ()
+
+
+def test_a_look_does_not_put_off_the_end_of_a_record() -> None:
+    state = new_state("runpod", ID, NOW, "delivery")
+    merge(state, read(COMPLETED), Evidence("1", EvidenceKind.DELIVERY, NOW, NOW, "delivery", Trust.TOKEN))
+    later = NOW + timedelta(minutes=20)
+    merge(state, looked(COMPLETED), Evidence("2", EvidenceKind.FETCH, later, later, "look"))
+    assert state.blobs[FILE.id].record_expires_at == ENDS
 
 
 def test_our_token_is_kept_nowhere() -> None:
