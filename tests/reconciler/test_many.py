@@ -141,6 +141,7 @@ async def test_where_upstream_refuses_such_requests_looks_go_on_one_by_one(make:
     async with Crew(world.config, world.database, world.redactor, PassReport("cron")) as crew:
         await crew.claim()
         await until(lambda: not crew.busy)
+        assert {(await world.check(name)).memory.attempts for name in names} == {0}  # nothing was tried yet
         await crew.claim()
         await until(lambda: not crew.busy)
         assert sorted(paths(upstream)) == sorted([*names, "batch"])
@@ -216,18 +217,26 @@ async def test_a_refused_key_in_a_list_pauses_the_source_and_charges_nobody(make
     assert {(await world.check(name)).memory.attempts for name in ("swx_a", "swx_b")} == {0}
 
 
-async def test_many_that_are_asked_about_alone_do_not_keep_the_others_waiting(make: Make, upstream: Upstream) -> None:
-    """Five a minute: without turns, those the list does not hold would use up every one of them."""
-    world = make('budget = "2/min"')
+async def test_those_asked_about_alone_and_those_together_take_turns(make: Make, upstream: Upstream) -> None:
+    """Where a list holds only the newest, the others must neither use up a small budget nor get nothing of it."""
+    world = make('budget = "1/s"')
     old = [f"swx_old{n}" for n in range(150)]
     await world.deliver(*(callback(name) for name in old), ago=timedelta(minutes=10))
-    await world.deliver(callback("swx_a"), callback("swx_b"))
     async with world.database.write() as connection:
         later = await now(connection) + timedelta(hours=1)
-        for name in old:
-            where = (claiming.table.c.source == "beeble", claiming.table.c.id == name)
-            await connection.execute(claiming.table.update().where(*where).values(alone_until=later))
-    listed(upstream, job("swx_a"), job("swx_b"))
-    await one_pass(world)
-    assert "generations" in paths(upstream)
-    assert len(upstream.seen) == 2
+        table = claiming.table
+        await connection.execute(table.update().where(table.c.id.in_(old)).values(alone_until=later))
+    for name in old:
+        upstream.answers[f"/{name}"] = (200, job(name))
+    async with Crew(world.config, world.database, world.redactor, PassReport("cron")) as crew:
+        for turn in range(4):
+            names = [f"swx_{turn}a", f"swx_{turn}b"]
+            listed(upstream, *(job(name) for name in names))
+            await world.deliver(*(callback(name) for name in names))
+            await until(lambda: _claims(crew))
+            await until(lambda: not crew.busy)
+    assert [name == "generations" for name in paths(upstream)] == [True, False, True, False]
+
+
+async def _claims(crew: Crew) -> bool:
+    return await crew.claim() > 0
