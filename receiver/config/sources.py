@@ -112,7 +112,7 @@ class SourceConfig(Section):
     )
     budget: RequestBudget | None = Field(
         default=None,
-        description='How many requests upstream may be sent, such as "5/min".',
+        description='How many requests upstream may be sent by all reconcilers together, such as "5/min".',
         json_schema_extra=_PER_PROVIDER,
     )
     concurrency: Count = Field(default=8, ge=1, le=1000, description="How many requests at once.")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from receiver.ledger.database import Database, now
-from reconciler import claiming
+from receiver.ledger.tables import checks as table
 from reconciler.crew import Crew
 from reconciler.loop import run_pass
 from reconciler.passes import PassReport
@@ -224,7 +224,6 @@ async def test_those_asked_about_alone_and_those_together_take_turns(make: Make,
     await world.deliver(*(callback(name) for name in old), ago=timedelta(minutes=10))
     async with world.database.write() as connection:
         later = await now(connection) + timedelta(hours=1)
-        table = claiming.table
         await connection.execute(table.update().where(table.c.id.in_(old)).values(alone_until=later))
     for name in old:
         upstream.answers[f"/{name}"] = (200, job(name))
