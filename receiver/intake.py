@@ -31,6 +31,8 @@ BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carrie
 _ABORTED = ("40001", "40P01")
 # Somebody holds one of the batch's workflows, and will not let go within the lock timeout.
 _HELD = "55P03"
+# A workflow that somebody holds must not hold up all the others.
+WAIT_NO_LONGER = "SET LOCAL lock_timeout = '1s'"
 CAREFUL_FOR = 10.0  # seconds after that in which a batch first sees which of its workflows can be had
 # And the classes that say that the data was at fault: a key twice in one statement (21), a value (22), a constraint
 # (23), something too large (54), or our own guard (P0). Everything else is the server's state or the schema's, which
@@ -234,6 +236,8 @@ class Intake:
             self._busy_since = began
             try:
                 async with self._database.write() as conn:
+                    if conn.dialect.name == "postgresql":
+                        await conn.exec_driver_sql(WAIT_NO_LONGER)
                     if began < self._careful_until:
                         await self._see_what_is_held(conn, entries)
                     results = await apply(conn, entries, await database_now(conn))

@@ -211,6 +211,7 @@ class SourceConfig(Section):
             deadline=self.deadline or self._habits.deadline,
             keep_fresh=self.keep_fresh,
             restartable=self._habits.restartable,
+            outputs_live=self._habits.outputs_live,
             hint_quota=self.hint_quota,
             lease=lease,
         )

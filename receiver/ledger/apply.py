@@ -272,7 +272,7 @@ def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str
     if state.node.status.terminal:
         if kinds & {"overdue", "gone"}:
             batch.closed.append((state.source, state.id, ("overdue", "gone")))
-        from_then, kind = uncollected_from(state), "uncollected"
+        from_then, kind = uncollected_from(state, policy), "uncollected"
     else:
         from_then, kind = deadline_of(state, policy), "overdue"
     if kind == "uncollected" and kind in kinds and from_then is not None and batch.now < from_then:

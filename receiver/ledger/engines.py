@@ -28,10 +28,8 @@ SQLITE_AT_LEAST = (3, 51, 3)
 # Seconds that a writer waits inside SQLite for another process' lock before it looks up: that wait cannot be cancelled.
 LOCK_SLICE = 0.2
 STATEMENT_TIMEOUT = 30.0  # seconds for one statement on PostgreSQL
-# A process that froze inside a transaction holds its rows for this long, and whoever waits for one gives up much
-# sooner: a workflow that somebody holds must not hold up all the others.
+# A process that froze inside a transaction holds its rows for no longer than this.
 IDLE_IN_TRANSACTION = "15s"
-LOCK_TIMEOUT = "1s"
 
 # What a driver raises by itself, outside SQLAlchemy's wrapping.
 DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite.Error)
@@ -195,7 +193,6 @@ def postgresql_engine(
     if not unhurried:
         # A process that freezes inside a transaction must not hold its row locks for ever.
         settings["idle_in_transaction_session_timeout"] = IDLE_IN_TRANSACTION
-        settings["lock_timeout"] = LOCK_TIMEOUT
 
     async def connect() -> Any:
         return await asyncpg.connect(

@@ -15,6 +15,7 @@ class Policy:
     `poll` are the waits in seconds between looks at fresh work until the first believed delivery; the last one repeats.
     `silence` is how long without news before we ask, `deadline` how long a workflow may run before a person is told.
     `keep_fresh` is for how long after its end a workflow's blobs keep a URL that works; zero means on demand only.
+    `outputs_live` is for how long after the end upstream keeps outputs that tell no clock of their own.
     `hint_quota` is how many unsigned, untokened deliveries a source may have kept in an hour.
     """
 
@@ -25,4 +26,5 @@ class Policy:
     keep_fresh: timedelta = timedelta(hours=1)
     restartable: bool = False
     hint_quota: int = 1000
+    outputs_live: timedelta | None = None
     lease: timedelta = timedelta(seconds=90)

@@ -116,16 +116,19 @@ def deadline_of(state: WorkflowState, policy: Policy) -> datetime:
     return min(filter(None, (state.node.first_seen_at, state.submitted_at))) + policy.deadline
 
 
-def uncollected_from(state: WorkflowState) -> datetime | None:
+def uncollected_from(state: WorkflowState, policy: Policy) -> datetime | None:
     """Return when a person is to be told that upstream will delete outputs soon (attention `uncollected`).
 
-    A third of their lifetime ahead of it, a day at most; None where upstream is not known to delete them.
+    A third of their lifetime ahead of it, a day at most; None where upstream is not known to delete them. A file
+    without a clock of its own lives as long as upstream's outputs do, counted from the end as far as that is known.
     """
     if not state.node.status.terminal or state.node.finished_at is None:
         return None
     found: list[datetime] = []
     for blob in state.blobs.values():
         ends = [at for at in (blob.media_expires_at, blob.record_expires_at) if at is not None]
+        if not ends and policy.outputs_live is not None:
+            ends = [(state.node.completed_at or state.node.finished_at) + policy.outputs_live]
         if ends and blob.available and blob.gone_at is None:
             end = min(ends)
             ahead = min(max(end - (state.node.completed_at or state.node.finished_at), timedelta(0)) / 3, DAILY)
@@ -145,7 +148,7 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
     unasked = [at for at in confirm if at is not None]
     if unasked:
         reasons["confirm"] = min(unasked)
-    vanishing = uncollected_from(state)
+    vanishing = uncollected_from(state, policy)
     if vanishing is not None and "uncollected" not in memory.told:
         reasons["uncollected"] = vanishing
     settled_from = _children_at(state)

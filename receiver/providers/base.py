@@ -132,6 +132,7 @@ class Habits:
     `poll` is how upstream wants fresh work polled until the first delivery: waits in seconds, the last one repeats.
     `retry_horizon` is how long upstream keeps trying to deliver one event. `identity_headers` (lower case) tell one
     delivery from another and are hashed with the body (R13); headers that change with every retry are not among them.
+    `outputs_live` is for how long after its end upstream keeps a workflow's outputs where a file tells no clock itself.
     `blob_hosts` are the host suffixes its output URLs may have, () for any. `restartable` says that a finished id may
     run again (R10). `locator` names what is needed besides the id to ask again. `publishes_keys` says that deliveries
     are signed with keys upstream publishes, so that trust `signed` needs no secret of ours. `budget` is how many
@@ -150,6 +151,7 @@ class Habits:
     bulk_size: int = 1
     identity_headers: tuple[str, ...] = ()
     publishes_keys: bool = False
+    outputs_live: timedelta | None = None
     budget: str | None = None
 
 

@@ -51,6 +51,7 @@ class RunPod(Lacking):
         blob_hosts=(),  # wherever the endpoint's own code puts files
         restartable=True,  # POST /retry/{id} keeps the id [doc: operation-reference]
         locator=("endpoint",),
+        outputs_live=timedelta(minutes=30),  # /run keeps a result for so long [doc: send-requests]
         trusts=(Trust.TOKEN, Trust.HINT, Trust.NONE),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -369,3 +370,12 @@ async def test_a_new_ending_is_confirmed_soon_although_upstream_refused_to_be_as
     await put(database, answer(300, await claim_one(database, 300), how=Answer.REFUSED, message="403"))
     await put(database, delivery(400, saw("succeeded")))
     assert (await check_of(database)).due_at == at(401), "not a day later"
+
+
+async def test_outputs_without_a_clock_of_their_own_live_as_long_as_upstream_keeps_any(database):
+    policy = replace(POLICY, outputs_live=timedelta(minutes=30))
+    await put(database, delivery(1, saw("processing"), policy=policy))
+    looked = answer(300, await claim_one(database, 300), saw("succeeded"), policy=policy)
+    looked.reading = replace(looked.reading, blobs=(BlobSeen("wf~0", "file", available=True, url="https://x.test/0"),))
+    await put(database, looked)
+    assert (await check_of(database)).due_at == at(300 + 1200), "a third of the half hour before it is over"
