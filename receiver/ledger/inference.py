@@ -100,9 +100,14 @@ def take_gone(state: WorkflowState, evidence: Evidence, out: Merged) -> None:
             _confirm_endings(state, evidence.recorded_at)
         elif state.node.confirmed_at is None:
             state.put("vanished_at", state.vanished_at or evidence.recorded_at)
-        for child in state.children():
-            if not child.status.terminal:
-                _conclude(state, child, evidence, out)
+        conclude_open(state, evidence, out)
+
+
+def conclude_open(state: WorkflowState, evidence: Evidence, out: Merged) -> None:
+    """Infer the end of every open child: upstream has forgotten the workflow, so that nobody can say better (R8)."""
+    for child in state.children():
+        if not child.status.terminal:
+            _conclude(state, child, evidence, out)
 
 
 def _confirm_endings(state: WorkflowState, at: datetime) -> None:

@@ -44,6 +44,8 @@ def merge(state: WorkflowState, reading: Reading, evidence: Evidence, *, restart
         state.put("asked_at", evidence.instant)
         state.put("vanished_at", None)
         inference.infer_children(state, reading, evidence, out)
+    elif state.vanished_at is not None:
+        inference.conclude_open(state, evidence, out)
     inference.revise(state, evidence, out)
     if evidence.kind is EvidenceKind.DELIVERY and evidence.fresh:
         state.put("news_at", max(filter(None, (state.news_at, evidence.instant))))

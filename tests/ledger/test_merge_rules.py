@@ -327,3 +327,14 @@ def test_a_blob_that_only_a_forged_delivery_named_is_forgotten_by_the_whole_look
     story.look(5, workflow("succeeded"))
     assert story.state.blobs == {}
     assert story.state.dropped_blobs == ["b1"]
+
+
+def test_a_late_event_under_a_vanished_workflow_is_concluded_at_once():
+    story = Story()
+    story.event(5, workflow("failed"))
+    story.gone(40)
+    story.event(50, job("late", "processing", step=None))
+    child = story.state.jobs["late"]
+    assert (child.status, child.inferred_from) == (Status.FAILED, Status.PROCESSING)
+    story.event(51, job("late", "succeeded", step=None))
+    assert (child.status, child.inferred_from) == (Status.SUCCEEDED, None)
