@@ -23,9 +23,11 @@ from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
+from receiver.suspects import Suspects
 
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
 BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
+SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
 
 # SQLSTATEs of PostgreSQL. Those of a transaction that would have done well alone:
 _ABORTED = ("40001", "40P01")
@@ -93,6 +95,8 @@ class Intake:
         self._database = database
         self._max_queue, self._max_batch, self._max_bytes = max_queue, max_batch, max_bytes
         self._queue: deque[_Waiting] = deque()
+        self._suspects = Suspects()
+        self._apart: deque[_Waiting] = deque()  # suspects, which are tried one by one
         self._wake = asyncio.Event()
         self._open = False
         self._committer: asyncio.Task[None] | None = None
@@ -150,10 +154,11 @@ class Intake:
         batch: list[_Waiting] = []
         try:
             while True:
-                while self._queue:
-                    self._busy_since = time.monotonic()
+                while self._queue or self._apart:
+                    self._busy_since = began = time.monotonic()
                     batch = list(self._next_batch())
                     await self._settle(batch)
+                    await self._try_suspects(time.monotonic() - began)
                 self._busy_since = None
                 if not self._open:
                     return
@@ -162,8 +167,10 @@ class Intake:
         finally:
             # Only `stop`, or a mistake of ours, leaves anything behind; it must not wait for ever.
             self._open = False
-            self._refuse([*batch, *self._queue], IntakeUnavailable("this receiver is shutting down"))
+            left = [*batch, *self._apart, *self._queue]
+            self._refuse(left, IntakeUnavailable("this receiver is shutting down"))
             self._queue.clear()
+            self._apart.clear()
             self.counters.queued = self.counters.held = 0
 
     def _next_batch(self) -> Iterator[_Waiting]:
@@ -178,7 +185,38 @@ class Intake:
             yield waiting
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
-        """Commit a batch and answer everyone in it; halve it for as long as something in it is poison."""
+        """Commit a batch and answer everyone in it; halve it for as long as something in it is poison.
+
+        What is of a workflow that was poison lately is put aside first.
+        """
+        if self._suspects:
+            batch = self._without_suspects(batch)
+        if batch:
+            await self._commit_or_halve(batch)
+
+    def _without_suspects(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
+        now = time.monotonic()
+        good = []
+        for waiting in batch:
+            if not self._suspects.holds(waiting.entry, now):
+                good.append(waiting)
+            elif len(self._apart) < self._max_queue // SUSPECTS:
+                self._apart.append(waiting)
+                self.counters.held += len(waiting.entry.body)
+            else:
+                self._refuse([waiting], IntakeUnavailable("too many deliveries of its workflow cannot be applied"))
+        return good
+
+    async def _try_suspects(self, seconds: float) -> None:
+        """Work on suspects one by one, for no longer than the others have just had: these must not wait for them."""
+        ends = time.monotonic() + seconds
+        while self._apart:
+            await self._commit_or_halve([self._apart[0]])
+            self.counters.held -= len(self._apart.popleft().entry.body)
+            if self._queue and time.monotonic() > ends:
+                return
+
+    async def _commit_or_halve(self, batch: Sequence[_Waiting]) -> None:
         try:
             results = await self._commit([waiting.entry for waiting in batch])
         except IntakeUnavailable as error:
@@ -191,6 +229,7 @@ class Intake:
                 await self._settle(rest)
         except _Poisoned as error:
             if len(batch) == 1:
+                self._suspects.add(batch[0].entry, time.monotonic())
                 await self._set_aside(batch[0], error)
             else:
                 middle = len(batch) // 2

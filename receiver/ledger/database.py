@@ -93,6 +93,11 @@ def _reason(error: BaseException, password: str | None) -> str:
     return reason.replace(password, "***") if password else reason
 
 
+def _refused(error: Exception) -> bool:
+    """Whether PostgreSQL says that a transaction is not kept: it lives, and answered COMMIT with an error."""
+    return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"
+
+
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Finish `work` even if we are cancelled meanwhile; the cancellation is raised afterwards."""
     task = asyncio.ensure_future(work)
@@ -192,8 +197,8 @@ class Database:
 
         PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is waited
         for as long as `patience` says. Statements may also go straight to the driver's connection. Raises
-        DatabaseUnavailable at the beginning; at the end CommitInDoubt, or TransactionLost when an error inside was
-        swallowed.
+        DatabaseUnavailable at the beginning; at the end CommitInDoubt, TransactionLost when an error inside was
+        swallowed, or SQLAlchemy's error when the database refused to commit.
         """
         return self._transaction(self._writers, _BEGIN_WRITE[self._dialect], self._turn)
 
@@ -251,10 +256,11 @@ class Database:
     async def _commit(self, conn: AsyncConnection) -> None:
         try:
             kept = await self._say_commit(conn)
-        except asyncpg.IntegrityConstraintViolationError as error:
-            await self._roll_back(conn)
-            raise IntegrityError("COMMIT", None, error) from None
         except DRIVER_ERRORS as error:
+            if _refused(error):
+                await self._roll_back(conn)
+                at_fault = isinstance(error, asyncpg.IntegrityConstraintViolationError)
+                raise (IntegrityError if at_fault else OperationalError)("COMMIT", None, error) from None
             await conn.invalidate()
             await conn.close()
             raise CommitInDoubt(f"lost {self.name} while committing: {_reason(error, self._url.password)}") from None
