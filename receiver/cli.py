@@ -13,6 +13,7 @@ from receiver import __version__
 COMMANDS = {
     "advise": "receiver.commands.advise:advise",
     "db": "receiver.commands.db:db",
+    "deliveries": "receiver.commands.deliveries:deliveries",
     "demo": "reconciler.demo.command:demo",
     "doctor": "reconciler.doctor:doctor",
     "incident": "receiver.commands.advise:incident",

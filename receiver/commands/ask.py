@@ -108,8 +108,8 @@ def list_workflows(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
             attention=given["attention"],
             step_type=given["step_type"],
             context=labels_of(given["labels"], "--context"),
-            since=_instant(given["since"], now, "--since"),
-            until=_instant(given["until"], now, "--until"),
+            since=instant_of(given["since"], now, "--since"),
+            until=instant_of(given["until"], now, "--until"),
             q=given["q"],
             limit=given["limit"],
             cursor=given["cursor"],
@@ -152,7 +152,8 @@ def labels_of(given: tuple[str, ...], option: str) -> dict[str, str]:
     return labels
 
 
-def _instant(text: str | None, now: datetime, option: str) -> datetime | None:
+def instant_of(text: str | None, now: datetime, option: str) -> datetime | None:
+    """Return an option's instant, or how long ago, as an instant; leaves with a clear line when it is neither."""
     if text is None:
         return None
     at = instant(text)
