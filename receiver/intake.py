@@ -25,6 +25,7 @@ from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
 from receiver.suspects import Suspects
 
+LOOK_EVERY = 0.05  # seconds between two looks at who has waited too long
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
 BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
 SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
@@ -71,6 +72,28 @@ class _Waiting(NamedTuple):
     answer: asyncio.Future[Result]
 
 
+class _Patience:
+    """Ends the wait of whoever has waited too long. One timer for all: one each would cost as much as a statement."""
+
+    def __init__(self) -> None:
+        self._waits: deque[tuple[float, asyncio.Future[Result]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, answer: asyncio.Future[Result], ends: float) -> None:
+        """End a wait at an instant of the event loop's clock; instants come in their order, give or take a moment."""
+        self._waits.append((ends, answer))
+        if self._timer is None:
+            self._timer = answer.get_loop().call_later(LOOK_EVERY, self._look, answer.get_loop())
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, waits = loop.time(), self._waits
+        while waits and (waits[0][1].done() or waits[0][0] <= now + LOOK_EVERY / 2):
+            answer = waits.popleft()[1]
+            if not answer.done():
+                answer.set_exception(IntakeUnavailable("the ledger did not commit in time"))
+        self._timer = loop.call_later(LOOK_EVERY, self._look, loop) if waits else None
+
+
 class _Held(Exception):
     """Some of the batch's workflows are held by another transaction: `places` says which entries must come again."""
 
@@ -102,6 +125,7 @@ class Intake:
         self._committer: asyncio.Task[None] | None = None
         self._busy_since: float | None = None
         self._careful_until = 0.0
+        self._patience = _Patience()
         self.counters = Counters()
 
     def start(self) -> None:
@@ -109,11 +133,12 @@ class Intake:
         self._open = True
         self._committer = asyncio.create_task(self._commit_forever(), name="intake")
 
-    async def submit(self, entry: Entry) -> Result:
+    async def submit(self, entry: Entry, ends: float | None = None) -> Result:
         """Return what became of an entry, once it is committed.
 
-        Raises IntakeFull when too much waits, IntakeUnavailable when it could not be kept or when that is not known.
-        Cancelling the wait cancels nothing else: the entry may still be committed.
+        Raises IntakeFull when too much waits, IntakeUnavailable when it could not be kept, when that is not known, or
+        when it is not committed at `ends` (by the event loop's clock). What was answered so before its turn came is not
+        committed. Cancelling the wait cancels nothing else: the entry may still be committed.
         """
         if not self._open:
             raise IntakeUnavailable("this receiver is shutting down")
@@ -121,6 +146,8 @@ class Intake:
             raise IntakeFull(f"{len(self._queue)} deliveries wait for their commit")
         waiting = _Waiting(entry, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
+        if ends is not None:
+            self._patience.watch(waiting.answer, ends)
         self.counters.queued = len(self._queue)
         self.counters.held += len(entry.body)
         self._wake.set()
@@ -182,7 +209,8 @@ class Intake:
             waiting = self._queue.popleft()
             self.counters.queued = len(self._queue)
             self.counters.held -= len(waiting.entry.body)
-            yield waiting
+            if waiting.answer.cancelled() or not waiting.answer.done():
+                yield waiting
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
         """Commit a batch and answer everyone in it; halve it for as long as something in it is poison.

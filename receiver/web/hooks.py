@@ -21,7 +21,7 @@ from receiver.ledger.entries import Entry, Result
 from receiver.ledger.evidence import dedupe_key
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Reading, Trust
-from receiver.logs import log_event
+from receiver.logs import log_event, log_soon
 from receiver.providers import PROVIDERS
 from receiver.providers.base import (
     Account,
@@ -172,10 +172,7 @@ class Hooks:
             entry = _entry(source, inbound)
         delivery.workflow_id = entry.workflow_id
         try:
-            async with asyncio.timeout_at(ends):
-                result = await self._intake.submit(entry)
-        except TimeoutError:
-            raise _again("the ledger did not commit in time") from None
+            result = await self._intake.submit(entry, ends)
         except (IntakeFull, IntakeUnavailable):
             raise _again("the ledger cannot take deliveries just now") from None
         if result.over_quota:
@@ -288,7 +285,7 @@ _TITLES = {
 
 
 def _log(delivery: _Delivery, status: int, outcome: Outcome | str, name: str | None) -> None:
-    log_event(
+    log_soon(
         "delivery",
         source=delivery.source.name,
         status=status,
