@@ -23,9 +23,9 @@ from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
+from receiver.patience import Patience
 from receiver.suspects import Suspects
 
-LOOK_EVERY = 0.05  # seconds between two looks at who has waited too long
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
 BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
 SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
@@ -72,28 +72,6 @@ class _Waiting(NamedTuple):
     answer: asyncio.Future[Result]
 
 
-class _Patience:
-    """Ends the wait of whoever has waited too long. One timer for all: one each would cost as much as a statement."""
-
-    def __init__(self) -> None:
-        self._waits: deque[tuple[float, asyncio.Future[Result]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self, answer: asyncio.Future[Result], ends: float) -> None:
-        """End a wait at an instant of the event loop's clock; instants come in their order, give or take a moment."""
-        self._waits.append((ends, answer))
-        if self._timer is None:
-            self._timer = answer.get_loop().call_later(LOOK_EVERY, self._look, answer.get_loop())
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now, waits = loop.time(), self._waits
-        while waits and (waits[0][1].done() or waits[0][0] <= now + LOOK_EVERY / 2):
-            answer = waits.popleft()[1]
-            if not answer.done():
-                answer.set_exception(IntakeUnavailable("the ledger did not commit in time"))
-        self._timer = loop.call_later(LOOK_EVERY, self._look, loop) if waits else None
-
-
 class _Held(Exception):
     """Some of the batch's workflows are held by another transaction: `places` says which entries must come again."""
 
@@ -125,7 +103,7 @@ class Intake:
         self._committer: asyncio.Task[None] | None = None
         self._busy_since: float | None = None
         self._careful_until = 0.0
-        self._patience = _Patience()
+        self._patience = Patience(lambda: IntakeUnavailable("the ledger did not commit in time"))
         self.counters = Counters()
 
     def start(self) -> None:

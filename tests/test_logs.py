@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from receiver.logs import log_event, setup_logging, without_query
+from receiver.logs import log_event, log_soon, setup_logging, without_query
 from receiver.redaction import Redactor
 
 TOKEN = "hook-token-of-civitai-0001"
@@ -184,3 +185,26 @@ def test_setting_up_twice_writes_each_line_once(lines: Lines) -> None:
 def test_an_unknown_level_is_refused_with_the_known_ones(lines: Lines) -> None:
     with pytest.raises(ValueError, match="must be debug, info, warning or error"):
         setup_logging(Redactor([]), "loud", lines)
+
+
+async def test_lines_of_one_turn_of_the_loop_are_written_together_in_order_and_without_secrets(lines: Lines) -> None:
+    log_soon("delivery", source="civitai", workflow=f"wf-{TOKEN}")
+    log_soon("delivery", source="civitai", workflow="wf-2")
+    assert lines.getvalue() == ""
+    log_event("later")
+    first, second, third = lines.all()
+    assert (first["workflow"], second["workflow"], third["event"]) == ("wf-[secret]", "wf-2", "later")
+    log_soon("delivery", workflow="wf-3")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert lines.all()[3]["workflow"] == "wf-3"
+
+
+async def test_what_may_hold_a_query_string_is_cleaned_as_every_line_is(lines: Lines) -> None:
+    log_soon("delivery", workflow="https://example.com/x?sig=abc")
+    assert lines.one()["workflow"] == "https://example.com/x"
+
+
+def test_a_line_without_an_event_loop_is_written_at_once(lines: Lines) -> None:
+    log_soon("delivery", workflow="wf-1", word="\ud800")
+    assert lines.one()["workflow"] == "wf-1"
