@@ -32,7 +32,7 @@ class NoRoom(Exception):
 
 
 class Bodies:
-    """Reads bodies. `largest` and `room` (for all bodies that are on their way together) are bytes, `within` seconds.
+    """Reads bodies. `largest` and `room` (for all bodies together, until they are let go) are bytes, `within` seconds.
 
     Without `room`, a few hundred slow uploads would be enough to end the process.
     """
@@ -42,12 +42,13 @@ class Bodies:
         self._held = 0
 
     async def read(self, receive: Receive, content_length: str | None) -> bytes:
-        """Return the whole body. Raises TooLarge, TooSlow, ClientLeft or NoRoom."""
+        """Return the whole body, which takes up room until `let_go`. Raises TooLarge, TooSlow, ClientLeft or NoRoom."""
         # Announced sizes are checked first, so that nobody uploads 20 MB to be refused.
         if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > self._largest:
             raise TooLarge
         parts: list[bytes] = []
         size = 0
+        whole = False
         try:
             async with asyncio.timeout(self._within):
                 while True:
@@ -63,11 +64,17 @@ class Bodies:
                         raise NoRoom
                     parts.append(part)
                     if not message.get("more_body", False):
+                        whole = True
                         return parts[0] if len(parts) == 1 else b"".join(parts)
         except TimeoutError:
             raise TooSlow(size) from None
         finally:
-            self._held -= size
+            if not whole:
+                self._held -= size
+
+    def let_go(self, body: bytes) -> None:
+        """Give back the room of a body that was read: it has been answered."""
+        self._held -= len(body)
 
 
 async def throw_away(receive: Receive) -> None:

@@ -39,8 +39,8 @@ from receiver.web.rejections import Rejections
 from receiver.web.signers import Signers
 from receiver.web.site import Site
 
-PARSED_ASIDE = 2**20  # bytes; reading a larger body takes long enough to hold up everybody else
-ROOM = 256 * 2**20  # bytes of all bodies that are on their way at once
+PARSED_ASIDE = 2**20  # bytes; checking and reading a larger body takes long enough to hold up everybody else
+ROOM = 256 * 2**20  # bytes of all bodies at once, from their first byte to their answer
 AGAIN_SOON = 5  # seconds until a delivery we could not keep is worth sending again
 AGAIN_LATER = 60  # and one beyond its source's quota, which is counted by the hour
 
@@ -101,6 +101,7 @@ class Hooks:
         self._answer_within = config.server.answer_within.total_seconds()
         # Reading keys and asking for new ones take half of the time each.
         self._signers = Signers(site.database, self._answer_within / 2)
+        self._turn = asyncio.Semaphore(1)
         self._bodies = Bodies(
             largest=config.server.max_body, within=config.server.body_timeout.total_seconds(), room=room
         )
@@ -131,6 +132,9 @@ class Hooks:
             _log(delivery, 200, result.outcome, result.evidence)
             body = orjson.dumps({"delivery": result.evidence or None, "outcome": result.outcome})
             await _send(send, 200, body, _JSON)
+        finally:
+            if delivery.body is not None:
+                self._bodies.let_go(delivery.body)
 
     def _count(self, refusal: Refusal, scope: Scope, delivery: _Delivery) -> None:
         if refusal.reason is None:
@@ -165,10 +169,10 @@ class Hooks:
         body = await self._read_body(receive, headers.get("content-length"), delivery)
         inbound = Inbound(headers, query_of(scope["query_string"]), body, delivery.at)
         ends = asyncio.get_running_loop().time() + self._answer_within
-        await self._verify(source, inbound)
         if len(body) > PARSED_ASIDE:
-            entry = await asyncio.to_thread(_entry, source, inbound)
+            entry = await self._aside(source, inbound, ends)
         else:
+            await self._verify(source, inbound)
             entry = _entry(source, inbound)
         delivery.workflow_id = entry.workflow_id
         try:
@@ -193,11 +197,24 @@ class Hooks:
         delivery.whole = True
         return delivery.body
 
-    async def _verify(self, source: Source, inbound: Inbound) -> None:
+    async def _aside(self, source: Source, inbound: Inbound, ends: float) -> Entry:
+        """Verify and read a large delivery in a thread, one after the other: together they would only wait for the
+        interpreter, and hold the memory of all at once. Raises Refusal, also when its turn does not come in time."""
+        try:
+            async with asyncio.timeout_at(ends), self._turn:
+                await self._verify(source, inbound, aside=True)
+                return await asyncio.to_thread(_entry, source, inbound)
+        except TimeoutError:
+            raise _again("too many large bodies are being read") from None
+
+    async def _verify(self, source: Source, inbound: Inbound, *, aside: bool = False) -> None:
         """Return when a delivery is believed. Raises Refusal."""
         keys = await self._signers.keys(source.name) if source.provider.habits.publishes_keys else None
         try:
-            source.provider.verify(inbound, source.account, keys)
+            if aside:
+                await asyncio.to_thread(source.provider.verify, inbound, source.account, keys)
+            else:
+                source.provider.verify(inbound, source.account, keys)
         except BadSignature as error:
             raise Refusal(401, str(error), "not believed") from None
         except KeysUnavailable:

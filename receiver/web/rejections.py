@@ -26,6 +26,7 @@ NOBODY = "?"  # what unknown sources are counted under: whoever knocks must not 
 
 _NAMES = 40  # header names in a sample, and
 _NAME_LENGTH = 64  # characters of each
+_HASHED = 2**20  # bytes of a body; hashing a larger one would hold up everybody else for the sake of a forgery
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Rejections:
         length: int | None = None,
     ) -> None:
         """Count one. `source` is None for one we do not know. Of headers only the names are kept, of a body its length
-        and hash; `length` is for a body that was not read."""
+        and, up to a size, its hash; `length` is for a body that was not read."""
         key = (NOBODY if source is None else source, reason)
         tally = self._tallies.setdefault(key, _Tally(at))
         tally.count += 1
@@ -81,7 +82,7 @@ class Rejections:
                     "at": at.isoformat(),
                     "headers": names[:_NAMES],
                     "length": length if body is None else len(body),
-                    "sha256": None if body is None else sha256(body).hexdigest(),
+                    "sha256": None if body is None or len(body) > _HASHED else sha256(body).hexdigest(),
                 }
             )
 

@@ -36,7 +36,12 @@ async def test_bodies_that_arrive_together_share_one_room_and_give_it_back() -> 
     with pytest.raises(NoRoom):
         await bodies.read(second.receive, None)
     first.send(0, more=False)
-    assert await waiting == b"x" * 100
+    whole = await waiting
+    assert whole == b"x" * 100
+    third.send(100, more=False)
+    with pytest.raises(NoRoom):  # the first has not been answered yet
+        await bodies.read(third.receive, None)
+    bodies.let_go(whole)
     third.send(100, more=False)
     assert len(await bodies.read(third.receive, None)) == 100
 
