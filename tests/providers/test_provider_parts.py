@@ -1,4 +1,4 @@
-"""The small parts every provider is made of: instants, ids, tokens, expiry, names."""
+"""The small parts every provider is made of: instants, ids, tokens, names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from receiver.providers import PROVIDERS, provider_named
 from receiver.providers.base import BadSignature, Unreadable
-from receiver.providers.expiry import expires_at
 from receiver.providers.ids import checked, is_id, quoted
 from receiver.providers.instants import EARLIEST, LATEST, from_unix, http_date, instant, rfc3339
 from receiver.providers.tokens import check_token
@@ -84,43 +83,6 @@ def test_an_http_date_is_utc() -> None:
     assert http_date("Wed, 21 Jan 2026 22:30:40 -0000") == datetime(2026, 1, 21, 22, 30, 40, tzinfo=UTC)
     for value in (None, "", "soon", "Wed, 21 Jan 1926 22:30:40 GMT", "0 0 0 0", "Wed, 21 Jan 99999 22:30:40 GMT"):
         assert http_date(value) is None
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("sig=a&exp=2030-01-01T00:00:00.000Z", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("exp=2030-01-01T02%3A00%3A00%2B02%3A00", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("exp=2030-01-01T02:00:00+02:00#frag", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("sv=2022&se=2030-01-01T00%3A00%3A00Z&sig=x", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("X-Amz-Date=20291231T230000Z&X-Amz-Expires=3600&X-Amz-Signature=x", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("X-Goog-Date=20291231T230000Z&X-Goog-Expires=3600", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("GoogleAccessId=a&Expires=1893456000&Signature=b", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("Expires=1893456000&Key-Pair-Id=K", datetime(2030, 1, 1, tzinfo=UTC)),
-        ("exp=2031-01-01T00:00:00Z&Expires=1893456000", datetime(2030, 1, 1, tzinfo=UTC)),
-    ],
-)
-def test_a_signed_url_tells_when_it_ends(query: str, expected: datetime) -> None:
-    assert expires_at(f"https://files.example.com/a.png?{query}") == expected
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("", "https://x.example/a.png", "https://x.example/?", "https://x.example/#exp=2030-01-01T00:00:00Z"),
-        *("?exp=soon", "?exp=", "?exp", "?se=1999-01-01T00:00:00Z", "?Expires=abc", "?Expires=" + "9" * 5000),
-        *("?X-Amz-Expires=3600", "?X-Amz-Date=20291231T230000Z", "?X-Amz-Date=20291331T230000Z&X-Amz-Expires=1"),
-        *("?X-Amz-Date=99981231T235959Z&X-Amz-Expires=999999999", "http://[bad?x=1"),
-    ],
-)
-def test_a_url_that_does_not_say_when_it_ends_has_no_end(url: str) -> None:
-    assert expires_at(url) is None
-
-
-@given(st.text())
-def test_no_url_makes_looking_for_its_end_fail(url: str) -> None:
-    expires_at(url)
-    expires_at(f"https://x.example/?exp={url}&se={url}&X-Amz-Date=20291231T230000Z&X-Amz-Expires={url}")
 
 
 GOOD_IDS = ("a", "wf_01HXYZ...", "8484131-20260121222126332", "$0", "a b", "ä", "...", "a\\b", "x" * 256)
