@@ -142,9 +142,8 @@ def log_soon(event: str, /, **fields: Any) -> None:
     logger = logging.getLogger(LOGGER)
     if not logger.isEnabledFor(logging.INFO):
         return
-    handlers = logger.root.handlers
-    writer = handlers[0] if len(handlers) == 1 else None
-    if not isinstance(writer, LineWriter) or not writer.soon(event, fields):
+    writer = next((handler for handler in logger.root.handlers if type(handler) is LineWriter), None)
+    if writer is None or not writer.soon(event, fields):
         log_event(event, **fields)
 
 
