@@ -186,11 +186,19 @@ def _worker_pids(parent: int) -> list[int]:
     return [int(pid) for pid in children]
 
 
+async def _workers(parent: int, number: int) -> list[int]:
+    """The workers, once there are so many: the parent says that it serves before it has started them all."""
+    async with asyncio.timeout(20):
+        while len(found := _worker_pids(parent)) < number:  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.05)
+    return found
+
+
 async def test_several_workers_end_together_and_lose_nothing(postgres_url: str, tmp_path: Path) -> None:
     database = await Database.open(postgres_url)
     async with serve("--no-reconciler", "--workers", "3", folder=tmp_path, **environment(postgres_url)) as server:
         assert server.log[0]["workers"] == 3
-        workers = _worker_pids(server.process.pid)
+        workers = await _workers(server.process.pid, 3)
         traffic, code = await _stop_in_traffic(server)
         assert not any(map(_alive, workers))
     assert code == 0
@@ -200,8 +208,7 @@ async def test_several_workers_end_together_and_lose_nothing(postgres_url: str, 
 
 async def test_a_worker_that_is_killed_is_started_anew(postgres_url: str, tmp_path: Path) -> None:
     async with serve("--no-reconciler", "--workers", "2", folder=tmp_path, **environment(postgres_url)) as server:
-        before = _worker_pids(server.process.pid)
-        assert len(before) == 2
+        before = await _workers(server.process.pid, 2)
         os.kill(before[0], signal.SIGKILL)
         async with asyncio.timeout(20):
             while len(set(_worker_pids(server.process.pid)) - {before[0]}) < 2:  # noqa: ASYNC110 - other processes
@@ -216,7 +223,7 @@ async def test_a_worker_that_is_killed_is_started_anew(postgres_url: str, tmp_pa
 
 async def test_workers_end_when_their_parent_is_killed(postgres_url: str, tmp_path: Path) -> None:
     async with serve("--no-reconciler", "--workers", "2", folder=tmp_path, **environment(postgres_url)) as server:
-        workers = _worker_pids(server.process.pid)
+        workers = await _workers(server.process.pid, 2)
         assert (await ask("POST", server.hook, event("wf-1", "failed"))).status == 200
         server.process.kill()
         async with asyncio.timeout(20):
