@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: how fast deliveries are taken and workflows reconciled, against ceilings of the same run."""
+"""`python -m tests.bench`: how fast deliveries are taken and workflows reconciled, beside ceilings and peers."""
 
 from __future__ import annotations
 
@@ -7,72 +7,101 @@ import asyncio
 import contextlib
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 from rich.console import Console
 
-from tests.bench import tables
-from tests.bench.checking import Kept, check
-from tests.bench.contenders import CEILINGS, STORES, BenchFailed, Postgres, contender, postgres
-from tests.bench.measure import Plan, Series, measure
-from tests.bench.reconciling import Passes, measure_passes
+from tests.bench import bounds, machine, mix, tables
+from tests.bench.checking import check_all
+from tests.bench.contenders import CONTENDERS, Kind, contender, missing
+from tests.bench.measure import PREPARED, SEED, Plan, measure
+from tests.bench.processes import BenchFailed, Postgres, postgres
+from tests.bench.reconciling import measure_passes
 
-WIDTH = 160
+WIDTH = 180
+PARTS = ("deliveries", "reconcile")
 
 
 def main() -> int:
     """Measure, print, return the exit code: 1 when a delivery answered 200 is not stored once, or a look was lost."""
+    given = _arguments()
+    console = Console(width=WIDTH)
+    try:
+        with tempfile.TemporaryDirectory(prefix="hookledger-bench-") as name, postgres() as server:
+            run = Run(console, Path(name), server, given)
+            for part in given.parts:
+                getattr(run, part)()
+            bounds.print_bounds(console, run.bounds)
+    except BenchFailed as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 2
+    if given.json is not None:
+        given.json.write_bytes(orjson.dumps(run.found | {"bounds": run.bounds}, option=orjson.OPT_INDENT_2))
+    return 0 if run.sound else 1
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="these parts only (default: all)")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="NAME", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--seconds", type=float, help="measured per round and contender (default 4; quick: 1)")
     parser.add_argument("--rounds", type=int, help="rounds per contender (default 5; quick: 2)")
     parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, measures little")
-    parser.add_argument("--only", choices=[*STORES, "reconcile"], help="this one only, with its ceilings")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     given = parser.parse_args()
     quick = given.quick
-    plan = Plan(given.seconds or (1.0 if quick else 4.0), 0.3 if quick else 1.0, given.rounds or (2 if quick else 5))
-    console = Console(width=WIDTH)
-    try:
-        with tempfile.TemporaryDirectory(prefix="hookledger-bench-") as name:
-            return _bench(
-                console, Path(name), plan, given.only, given.workflows or (100 if quick else 1000), given.json
-            )
-    except BenchFailed as error:
-        sys.stderr.write(f"bench: {error}\n")
-        return 2
+    seconds, warm, rounds = (1.0, 0.3, 2) if quick else (4.0, 1.0, 5)
+    given.plan = Plan(given.seconds or seconds, warm, given.rounds or rounds)
+    given.workflows = given.workflows or (100 if quick else 1000)
+    return given
 
 
-def _bench(console: Console, folder: Path, plan: Plan, only: str | None, workflows: int, out: Path | None) -> int:
-    stores = [name for name in STORES if only in (None, name)]
-    series: dict[str, Series] = {}
-    kept: dict[str, Kept] = {}
-    passes: dict[str, Passes] = {}
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(postgres()) if only != "sqlite" else None
-        if stores:
-            series = _deliveries(folder, plan, stores, server)
-            kept = {name: asyncio.run(check(_url(series[name]), series[name].acknowledged)) for name in stores}
-            tables.print_deliveries(console, series, kept, plan)
-        if only in (None, "reconcile"):
-            passes = measure_passes(folder, workflows, min(plan.rounds, 3), STORES, server)
-            tables.print_passes(console, passes)
-    if out is not None:
-        out.write_bytes(orjson.dumps(tables.as_json(series, kept, passes, plan), option=orjson.OPT_INDENT_2))
-    sound = all(one.sound for one in kept.values()) and all(one.sound for one in passes.values())
-    return 0 if sound else 1
+class Run:
+    """One run of the bench; each part is a method. `found` is everything measured, for `--json`."""
 
+    def __init__(self, console: Console, folder: Path, server: Postgres, given: argparse.Namespace) -> None:
+        self.console, self.folder, self.server, self.given = console, folder, server, given
+        self.plan: Plan = given.plan
+        self.found: dict[str, Any] = {"plan": asdict(self.plan), "cores": machine.cores()}
+        self.bounds: list[bounds.Bound] = []
+        self.sound = True
 
-def _deliveries(folder: Path, plan: Plan, stores: list[str], server: Postgres | None) -> dict[str, Series]:
-    with contextlib.ExitStack() as running:
-        contenders = [running.enter_context(contender(name, folder, server)) for name in (*CEILINGS, *stores)]
-        return measure(contenders, plan, folder)
+    def deliveries(self) -> None:
+        """Every contender on the same traffic, in turn."""
+        self.console.print(mix.described(mix.bodies(SEED, PREPARED, datetime.now(UTC))), highlight=False)
+        with contextlib.ExitStack() as running:
+            chosen = [running.enter_context(contender(kind, self.folder, self.server)) for kind in self._chosen()]
+            series = measure(chosen, self.plan, self.folder)
+        kept = asyncio.run(check_all(series))
+        tables.print_deliveries(self.console, series, kept, self.plan)
+        self.found["contenders"] = tables.as_json(series, kept)
+        self.bounds += bounds.of_deliveries(series)
+        self.sound = self.sound and all(one.sound for one in kept.values())
 
+    def _chosen(self) -> Sequence[Kind]:
+        chosen = []
+        for name in self.given.only or CONTENDERS:
+            why = missing(CONTENDERS[name], self.server)
+            if why:
+                self.console.print(f"Left out: {CONTENDERS[name].title}. {why}", highlight=False)
+            else:
+                chosen.append(CONTENDERS[name])
+        return chosen
 
-def _url(series: Series) -> str:
-    assert series.contender.database is not None
-    return series.contender.database
+    def reconcile(self) -> None:
+        """Passes of the reconciler, beside a loop that only fetches."""
+        passes = measure_passes(
+            self.folder, self.given.workflows, min(self.plan.rounds, 3), ("sqlite", "postgresql"), self.server
+        )
+        tables.print_passes(self.console, passes)
+        self.found["reconcile"] = {name: asdict(one) | {"sound": one.sound} for name, one in passes.items()}
+        self.sound = self.sound and all(one.sound for one in passes.values())
 
 
 if __name__ == "__main__":

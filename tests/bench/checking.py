@@ -1,9 +1,9 @@
-"""Whether the ledger keeps its word: every body answered 200 is there, once."""
+"""Whether a store keeps its word: every body answered 200 is there, once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from sqlalchemy import func, select
 
 from receiver.ledger.database import Database
 from receiver.ledger.tables import delivery_keys, evidence
+from tests.bench import pgbench
+from tests.bench.measure import Series
 
 
 @dataclass(frozen=True)
 class Kept:
     """What the check found. `acknowledged` deliveries had `bodies` different bodies; of these `missing` are not in the
-    ledger and `doubled` are there more than once. `unread` rows were quarantined: the traffic is all readable, so any
+    store and `doubled` are there more than once. `unread` rows were quarantined: the traffic is all readable, so any
     is a fault. `counted` is what the dedupe keys say how many deliveries came."""
 
     acknowledged: int
@@ -32,12 +34,23 @@ class Kept:
         return not (self.missing or self.doubled or self.unread) and self.counted >= self.acknowledged
 
 
+async def check_all(series: Mapping[str, Series]) -> dict[str, Kept]:
+    """Check every contender that stores something."""
+    found = {name: await check_series(one) for name, one in series.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+async def check_series(series: Series) -> Kept | None:
+    """Check what a contender has acknowledged in all its rounds; None for one that stores nothing."""
+    keeps, url = series.contender.kind.keeps, series.contender.database
+    if keeps == "pgbench":
+        done, found = series.sent, await pgbench.count(url)
+        return Kept(done, done, max(done - found, 0), 0, 0, found)
+    return await check(url, series.acknowledged) if keeps == "ledger" else None
+
+
 async def check(url: str, acknowledged: Iterable[Path]) -> Kept:
     """Compare what was answered 200 with what is in the ledger."""
-    answered: Counter[str] = Counter()
-    for file in acknowledged:
-        digests = file.read_bytes()
-        answered.update(digests[place : place + 32].hex() for place in range(0, len(digests), 32))
     database = await Database.open(url)
     try:
         async with database.read() as connection:
@@ -49,11 +62,19 @@ async def check(url: str, acknowledged: Iterable[Path]) -> Kept:
             counted = await connection.scalar(select(func.coalesce(func.sum(delivery_keys.c.count), 0)))
     finally:
         await database.close()
+    return _compared(acknowledged, stored, int(unread or 0), int(counted or 0))
+
+
+def _compared(acknowledged: Iterable[Path], stored: dict[str, int], unread: int, counted: int) -> Kept:
+    answered: Counter[str] = Counter()
+    for file in acknowledged:
+        digests = file.read_bytes()
+        answered.update(digests[place : place + 32].hex() for place in range(0, len(digests), 32))
     return Kept(
         acknowledged=answered.total(),
         bodies=len(answered),
         missing=sum(digest not in stored for digest in answered),
         doubled=sum(stored.get(digest, 0) > 1 for digest in answered),
-        unread=int(unread or 0),
-        counted=int(counted or 0),
+        unread=unread,
+        counted=counted,
     )

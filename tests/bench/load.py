@@ -12,8 +12,8 @@ import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -29,8 +29,10 @@ PATIENCE = 30.0  # seconds for the answers that are out when the time is over
 
 @dataclass(frozen=True)
 class Job:
-    """What to send where: `seconds` are measured after `warm` ones, `number` tells this traffic from all others.
+    """What to send where: `seconds` are measured after `warm` ones.
 
+    `traffic` is a file with a mix, one body per line. It is sent round and round, each time as other traffic; `first`
+    is the place in this endless row to go on from, so that a contender sees one stream over all its rounds.
     `acknowledged` is the file that gets the sha256 of each body answered 200, 32 bytes each, in no order.
     """
 
@@ -38,21 +40,22 @@ class Job:
     target: str
     seconds: float
     warm: float
-    number: int
+    traffic: str
+    first: int
     acknowledged: str
     connections: int = 64
-    seed: int = 1
-    prepared: int = 12_000
 
 
 @dataclass
 class Report:
     """What came of it. `answers` and `statuses` count all, warming up included; `rate` and the latencies (ms) only
-    what was sent and answered within the measured seconds. `cpu` and `wall` are seconds of the whole sending."""
+    what was answered within the measured seconds (also what was sent before these: a slow contender would lose it).
+    `cpu` and `wall` are seconds of the whole sending."""
 
     rate: float
     p50: float
     p99: float
+    p999: float
     answers: int
     statuses: dict[str, int]
     cpu: float
@@ -60,16 +63,36 @@ class Report:
     mean_body: float
 
 
+class Traffic:
+    """A mix as requests, one after the other for ever: `first` is the number of the first one sent."""
+
+    def __init__(self, file: Path, target: str, first: int) -> None:
+        self.bodies = file.read_bytes().split(b"\n")
+        self._plain = [mix.request(target, body) for body in self.bodies]
+        self._lap = first // len(self.bodies)
+        self._ready = [mix.tagged(one, self._lap) for one in self._plain]
+
+    def request(self, number: int) -> bytes:
+        """Return what goes over the wire under a number."""
+        lap, place = divmod(number, len(self._ready))
+        if lap != self._lap:  # the same again as other traffic, which the one `replace` pays for
+            return mix.tagged(self._plain[place], lap)
+        return self._ready[place]
+
+    def body(self, number: int) -> bytes:
+        """Return the body that is sent under a number."""
+        lap, place = divmod(number, len(self.bodies))
+        return mix.tagged(self.bodies[place], lap)
+
+
 class Load:
     """The traffic on its way: what goes next, and what came back."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.bodies = mix.bodies(job.seed, job.prepared, datetime.now(UTC))
-        self._plain = [mix.request(job.target, body) for body in self.bodies]
-        self._ready = [mix.tagged(one, job.number) for one in self._plain]
+        self.traffic = Traffic(Path(job.traffic), job.target, job.first)
         self._next = 0
-        self.began: list[float] = []  # by sequence number
+        self.began: list[float] = []  # by sequence number, which counts from 0
         self.took: list[float] = []  # by sequence number; negative while there is no answer
         self.status: list[int] = []
         self.statuses: Counter[int] = Counter()
@@ -89,10 +112,7 @@ class Load:
         self.began.append(at)
         self.took.append(-1.0)
         self.status.append(0)
-        rounds, place = divmod(sequence, len(self._ready))
-        if rounds:  # used up: the same again as other traffic, which the one `replace` pays for
-            return sequence, mix.tagged(self._plain[place], self._job.number + rounds)
-        return sequence, self._ready[place]
+        return sequence, self.traffic.request(self._job.first + sequence)
 
     def answered(self, sequence: int, status: int, at: float) -> None:
         """Note one answer."""
@@ -101,9 +121,8 @@ class Load:
         self.statuses[status] += 1
 
     def body(self, sequence: int) -> bytes:
-        """Return the body that was sent under a number."""
-        rounds, place = divmod(sequence, len(self._ready))
-        return mix.tagged(self.bodies[place], self._job.number + rounds)
+        """Return the body that was sent under a sequence number."""
+        return self.traffic.body(self._job.first + sequence)
 
 
 class Connection(asyncio.Protocol):
@@ -180,20 +199,26 @@ def _cpu() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the value that `share` of the ordered values do not exceed."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
 def _report(load: Load, used: float, wall: float) -> Report:
     within = array.array("d")
     window = load.ends - load.measured_from
     for began, took in zip(load.began, load.took, strict=True):
-        if began >= load.measured_from and began + took <= load.ends:
+        if began + took >= load.measured_from and began + took <= load.ends:
             within.append(took)
     ordered = sorted(within)
     if not ordered:
         raise TimeoutError("nothing was answered within the measured time")
-    sent = sum(len(load.bodies[sequence % len(load.bodies)]) for sequence in range(len(load.began)))
+    sent = sum(len(load.body(sequence)) for sequence in range(len(load.began)))
     return Report(
         rate=len(ordered) / window,
-        p50=ordered[len(ordered) // 2] * 1000,
-        p99=ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] * 1000,
+        p50=percentile(ordered, 0.5) * 1000,
+        p99=percentile(ordered, 0.99) * 1000,
+        p999=percentile(ordered, 0.999) * 1000,
         answers=len(load.began),
         statuses={str(status): count for status, count in sorted(load.statuses.items())},
         cpu=used,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -44,17 +46,34 @@ def family_cpu_seconds(pid: int) -> float:
     return total
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """Return the resident memory of a process now and at most so far, in MiB."""
+def memory(pid: int) -> float:
+    """Return the resident memory of a process and its children now, in MiB."""
+    return sum(_each(pid, _resident)) / 1024
+
+
+def _resident(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    sizes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value}
-    return sizes["VmRSS"] / 1024, sizes["VmHWM"] / 1024
+    # A process that has just ended has no such line.
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
 
 
 def written_bytes(pid: int) -> int:
-    """Return how many bytes a process has caused to be written to disk."""
+    """Return how many bytes a process and its children have caused to be written to disk.
+
+    The kernel adds what an ended child has written to its parent's figure.
+    """
+    return sum(_each(pid, _written))
+
+
+def _written(pid: int) -> int:
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+
+
+def _each(pid: int, figure: Callable[[int], int]) -> Iterator[int]:
+    for one in family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a child that has ended meanwhile
+            yield figure(one)
 
 
 def busy_seconds() -> float:

@@ -7,18 +7,23 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import orjson
 
-from tests.bench import machine
-from tests.bench.contenders import TARGET, BenchFailed, Contender
+from tests.bench import machine, mix, pgbench
+from tests.bench.contenders import Contender
 from tests.bench.load import Job, Report
+from tests.bench.memory import Watch
+from tests.bench.processes import TARGET, BenchFailed
 
-APART = 500  # numbers of traffic between two rounds; a round uses the next one each time it runs out of requests
+SEED = 1
+PREPARED = 12_000  # deliveries in a mix, which then goes round and round
+STALE = 300.0  # seconds after which a mix is made anew, so that its events do not come from the past
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Round:
-    """One round of one contender. CPU is µs per delivery; shares are of one core; `grown` and `written` are bytes
-    per delivery: what the database's files grew by, and what went to disk (the server's own writes, or PostgreSQL's
-    WAL). None where there is nothing to say. `others_share` is what the rest of the machine used meanwhile."""
+    """One round of one contender. CPU is µs per delivery; shares are of one core. Bytes are per delivery: what the
+    server and the database's processes sent to disk (the WAL among them), the WAL alone, and what the database's files
+    grew by; None where there is no such thing. `others_share` is what the rest of the machine used meanwhile."""
 
     load: Report
     server_cpu: float
@@ -44,79 +49,118 @@ class Round:
     database_share: float
     load_share: float
     others_share: float
-    written: float | None
+    server_written: float | None
+    database_written: float | None
+    wal: float | None
     grown: float | None
+
+    @property
+    def cpu(self) -> float:
+        """CPU per delivery of server and database together, µs."""
+        return self.server_cpu + self.database_cpu
 
 
 @dataclass
 class Series:
-    """All rounds of one contender, and its memory in MiB: at the start, after 10 s of load, at the end, at most."""
+    """All rounds of one contender, and the memory of its server: (seconds of load so far, MiB), once a second."""
 
     contender: Contender
     rounds: list[Round] = field(default_factory=list)
     acknowledged: list[Path] = field(default_factory=list)
-    at_start: float = 0.0
-    after_10s: float | None = None
-    at_end: float = 0.0
-    at_most: float = 0.0
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    sent: int = 0
     loaded: float = 0.0
 
     @property
     def name(self) -> str:
         return self.contender.name
 
-    def look_at_memory(self) -> None:
-        """Note the memory as of now."""
-        self.at_end, self.at_most = machine.memory(self.contender.pid)
-        if not self.rounds:
-            self.at_start = self.at_end
-        elif self.after_10s is None and self.loaded >= 10:
-            self.after_10s = self.at_end
+    def memory_after(self, seconds: float) -> float | None:
+        """Return the memory after so many seconds of load, None when there was not so much."""
+        return next((size for at, size in self.memory if at >= seconds), None)
+
+
+class Traffic:
+    """Mixes in files, by their share of copies, made anew when they are old."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._made: dict[float, float] = {}
+
+    def file(self, copies: float) -> Path:
+        """Return the file with a mix that was made not long ago."""
+        file = self.folder / f"traffic-{copies:g}"
+        if time.monotonic() - self._made.get(copies, -STALE) >= STALE:
+            file.write_bytes(b"\n".join(mix.bodies(SEED, PREPARED, datetime.now(UTC), copies)))
+            self._made[copies] = time.monotonic()
+        return file
 
 
 def measure(contenders: Sequence[Contender], plan: Plan, folder: Path) -> dict[str, Series]:
     """Run all rounds, every contender once in each, in another order each time."""
     series = {one.name: Series(one) for one in contenders}
-    for mine in series.values():
-        mine.look_at_memory()
+    traffic = Traffic(folder)
     for number in range(plan.rounds):
         turn = number % len(contenders)
         for one in (*contenders[turn:], *contenders[:turn]):
-            acknowledged = folder / f"{one.name}-{number}.acknowledged"
-            mine = series[one.name]
-            mine.rounds.append(_round(one, plan, number * APART, acknowledged))
-            mine.acknowledged.append(acknowledged)
-            mine.loaded += mine.rounds[-1].load.wall
-            mine.look_at_memory()
+            play(series[one.name], plan, traffic)
     return series
 
 
-def _round(contender: Contender, plan: Plan, number: int, acknowledged: Path) -> Round:
-    job = Job(
-        port=contender.port,
-        target=TARGET,
-        seconds=plan.seconds,
-        warm=plan.warm,
-        number=number,
-        acknowledged=str(acknowledged),
-        connections=plan.connections,
-    )
-    children = _children_cpu()
-    before = _Costs.of(contender)
+def play(mine: Series, plan: Plan, traffic: Traffic) -> Round:
+    """Run one more round of one contender and note it in its series."""
+    one = mine.contender
+    acknowledged = one.log.with_name(f"{one.name}-{len(mine.rounds)}.acknowledged")
+    if one.kind.command is None:
+        assert one.server is not None
+        server = one.server
+        # Room between the keys of two rounds: each of its connections counts by itself.
+        found = _measured(one, lambda: pgbench.run(server, one.database, traffic.folder, plan.seconds, mine.sent))
+    else:
+        job = Job(
+            port=one.port,
+            target=TARGET,
+            seconds=plan.seconds,
+            warm=plan.warm,
+            traffic=str(traffic.file(one.kind.copies)),
+            first=mine.sent,
+            acknowledged=str(acknowledged),
+            connections=plan.connections,
+        )
+        with Watch(one.pid, mine.loaded, mine.memory):
+            found = _measured(one, lambda: _load(job, one.name))
+        mine.acknowledged.append(acknowledged)
+    mine.rounds.append(found)
+    mine.sent += found.load.answers
+    mine.loaded += found.load.wall
+    return found
+
+
+def _load(job: Job, name: str) -> Report:
     told = subprocess.run(
         [sys.executable, "-m", "tests.bench.load", orjson.dumps(asdict(job)).decode()],
         capture_output=True,
         check=False,
     )
     if told.returncode:
-        raise BenchFailed(f"the load on {contender.name} failed: {told.stderr.decode(errors='replace')[-800:]}")
+        raise BenchFailed(f"the load on {name} failed: {told.stderr.decode(errors='replace')[-800:]}")
+    return Report(**orjson.loads(told.stdout))
+
+
+def _measured(contender: Contender, run: Callable[[], Report]) -> Round:
+    """Read the meters, put the load on, read the meters again."""
+    children = _children_cpu()
+    before = _Costs.of(contender)
+    load = run()
     after = _Costs.of(contender)
-    told_cpu = _children_cpu() - children
-    load = Report(**orjson.loads(told.stdout))
+    loading = _children_cpu() - children
     server, database = after.server - before.server, after.database - before.database
-    others = (after.everyone - before.everyone) - (server + database + told_cpu)
-    written = None if after.written is None or before.written is None else (after.written - before.written)
-    grown = None if after.size is None or before.size is None else (after.size - before.size)
+    others = (after.everyone - before.everyone) - (server + database + loading)
+
+    def per_delivery(name: str) -> float | None:
+        then, now = getattr(before, name), getattr(after, name)
+        return None if then is None or now is None else (now - then) / load.answers
+
     return Round(
         load,
         server_cpu=server / load.answers * 1e6,
@@ -125,8 +169,10 @@ def _round(contender: Contender, plan: Plan, number: int, acknowledged: Path) ->
         database_share=database / load.wall,
         load_share=load.cpu / load.wall,
         others_share=max(others / (after.at - before.at), 0.0),
-        written=None if written is None else written / load.answers,
-        grown=None if grown is None else grown / load.answers,
+        server_written=per_delivery("server_written"),
+        database_written=per_delivery("database_written"),
+        wal=per_delivery("wal"),
+        grown=per_delivery("size"),
     )
 
 
@@ -141,24 +187,29 @@ class _Costs:
 
     server: float
     database: float
-    written: int | None
+    server_written: int | None
+    database_written: int | None
+    wal: int | None
     size: int | None
     everyone: float
     at: float
 
     @classmethod
     def of(cls, contender: Contender) -> _Costs:
-        server = machine.cpu_seconds(contender.pid)
-        database, written, size = 0.0, None, None
-        if contender.postmaster is not None:
-            assert contender.database is not None
-            database = machine.family_cpu_seconds(contender.postmaster)
-            written, size = asyncio.run(_postgres_bytes(contender.database))
-        elif contender.database is not None:
+        alive, database = contender.pid, 0.0
+        server = machine.family_cpu_seconds(alive) if alive else 0.0
+        written = machine.written_bytes(alive) - contender.log.stat().st_size if alive and contender.database else None
+        database_written, wal, size = None, None, None
+        if contender.server is not None:
+            database = machine.family_cpu_seconds(contender.server.pid)
+            database_written = machine.written_bytes(contender.server.pid)
+            wal, size = asyncio.run(_postgres_bytes(contender.database))
+        elif contender.database:
             file = contender.database.removeprefix("sqlite:///")
             size = sum(Path(file + end).stat().st_size for end in ("", "-wal") if Path(file + end).exists())
-            written = machine.written_bytes(contender.pid) - contender.log.stat().st_size
-        return cls(server, database, written, size, machine.busy_seconds(), time.monotonic())
+        return cls(
+            server, database, written, database_written, wal, size, machine.busy_seconds(), time.monotonic()
+        )
 
 
 async def _postgres_bytes(url: str) -> tuple[int, int]:

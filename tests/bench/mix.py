@@ -7,6 +7,7 @@ workflow or a file holds a tag of fixed width that `tagged` exchanges.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -42,20 +43,20 @@ def tagged(request: bytes, number: int) -> bytes:
     return request.replace(TAG, b"RUN%05d" % number)
 
 
-def bodies(seed: int, count: int, start: datetime) -> list[bytes]:
+def bodies(seed: int, count: int, start: datetime, copies: float = DUPLICATES) -> list[bytes]:
     """Return `count` deliveries in the order in which they arrive; upstream's clock begins at `start`.
 
     Events of one workflow come in their order, those of some hundred workflows mixed, copies of a delivery within the
-    next fifty.
+    next fifty. `copies` is how many there are per new delivery: 0 makes all new, 1 makes half of them repeat.
     """
     random = Random(seed)
     live = [_story(random, number, start) for number in range(LIVE)]
     started = LIVE
-    copies: list[tuple[int, bytes]] = []  # (place, body), the next on top
+    again: list[tuple[int, bytes]] = []  # (place, body), the next on top
     out: list[bytes] = []
     while len(out) < count:
-        while copies and copies[0][0] <= len(out):
-            out.append(heapq.heappop(copies)[1])
+        while again and again[0][0] <= len(out):
+            out.append(heapq.heappop(again)[1])
         place = random.randrange(LIVE)
         event = next(live[place], None)
         if event is None:
@@ -63,10 +64,32 @@ def bodies(seed: int, count: int, start: datetime) -> list[bytes]:
             started += 1
             continue
         body = orjson.dumps(event)
-        if random.random() < DUPLICATES:
-            heapq.heappush(copies, (len(out) + random.randrange(1, COPY_WITHIN), body))
+        if random.random() < copies:
+            heapq.heappush(again, (len(out) + random.randrange(1, COPY_WITHIN), body))
         out.append(body)
     return out[:count]
+
+
+def described(traffic: list[bytes]) -> str:
+    """Return two sentences that say what is in a mix: kinds, sizes, copies and hot workflows, as counted in it."""
+    events = [orjson.loads(body) for body in traffic]
+    kinds = Counter(event["$type"] for event in events)
+    per_workflow = Counter(event["workflowId"] for event in events)
+    busiest = sorted(per_workflow.values(), reverse=True)
+    top = sum(busiest[: max(len(busiest) // 100, 1)])
+    sizes = sorted(map(len, traffic))
+    low, middle, high = (sizes[int(len(sizes) * share)] for share in (0.05, 0.5, 0.95))
+    whole = len(traffic)
+    return (
+        f"Deliveries: {_shares(kinds, whole)}; {sum('details' in one for one in events) / whole:.0%} with details;"
+        f" {1 - len(set(traffic)) / whole:.0%} are copies of another. Bytes: {sum(sizes) / whole:.0f} on average,"
+        f" {low} / {middle} / {high} at 5 / 50 / 95 %, {sizes[-1]} at most. {LIVE} workflows at any time,"
+        f" {whole / len(per_workflow):.1f} deliveries each; the busiest 1 % of them get {top / whole:.0%} of all."
+    )
+
+
+def _shares(kinds: Counter[str], whole: int) -> str:
+    return ", ".join(f"{count / whole:.0%} {kind}" for kind, count in kinds.most_common())
 
 
 def request(target: str, body: bytes) -> bytes:

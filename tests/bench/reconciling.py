@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 import orjson
 from sqlalchemy import func, select
 
@@ -25,7 +24,7 @@ from receiver.ledger.tables import workflows
 from receiver.redaction import Redactor
 from receiver.tracking import track_entry
 from tests.bench import machine
-from tests.bench.contenders import API_KEY, BenchFailed, Postgres, free_port, hookledger, started, write_config
+from tests.bench.processes import API_KEY, BenchFailed, Postgres, free_port, hookledger, started, write_config
 
 CONCURRENCY = 16
 WORKFLOWS = "/v2/consumer/workflows"
@@ -89,17 +88,7 @@ def _fresh(store: str, folder: Path, number: int, server: Postgres | None) -> st
     if store == "sqlite":
         return f"sqlite:///{folder}/pass-{number}.db"
     assert server is not None
-    name = f"pass_{number}"
-    asyncio.run(_create(server.url, name))
-    return server.url.replace("/postgres?", f"/{name}?")
-
-
-async def _create(url: str, name: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-    finally:
-        await connection.close()
+    return server.database(f"pass_{number}")
 
 
 async def _submit(upstream: str, count: int) -> list[dict[str, str]]:

@@ -15,12 +15,7 @@ from tests.bench.checking import Kept
 from tests.bench.measure import Plan, Round, Series
 from tests.bench.reconciling import CONCURRENCY, Passes
 
-NAMES = {
-    "bare": "bare ASGI app: reads, answers 204",
-    "no-store": "our server, store taken out",
-    "sqlite": "hookledger serve, SQLite",
-    "postgresql": "hookledger serve, PostgreSQL",
-}
+BASES = {"bare": "bare", "no-store": "no store", "pgbench": "pgbench"}
 FULL = 0.85  # of a core, from which on we say that it is full: a share is measured with the warming up
 
 
@@ -34,78 +29,97 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
     return f"{middle:,.{digits}f} ({low:,.{digits}f}..{high:,.{digits}f})"
 
 
-def ratios(series: Mapping[str, Series], name: str, base: str) -> list[float]:
-    """Return the ratio of two rates in each round."""
+def ratios(
+    series: Mapping[str, Series], name: str, base: str, figure: Callable[[Round], float] = lambda r: r.load.rate
+) -> list[float]:
+    """Return the ratio of two figures (by default: rates) in each round."""
     pairs = zip(series[name].rounds, series[base].rounds, strict=True)
-    return [mine.load.rate / theirs.load.rate for mine, theirs in pairs]
+    return [figure(mine) / max(figure(theirs), 1e-9) for mine, theirs in pairs]
 
 
 def print_deliveries(console: Console, series: Mapping[str, Series], kept: Mapping[str, Kept], plan: Plan) -> None:
     """Print rates, ratios, costs and memory of the receivers."""
-    size = statistics.mean(one.load.mean_body for each in series.values() for one in each.rounds)
     console.print(
         f"{plan.rounds} rounds of {plan.seconds:g} s per contender in turn, {plan.connections} keep-alive connections,"
-        f" {machine.cores()} cores shared with the load (and the database); deliveries of {size:.0f} bytes on average,"
-        " a fifth of them duplicates. Medians with (least..most) over rounds; ratios are taken within a round."
+        f" {machine.cores()} cores shared with the load (and the database). Medians with (least..most) over rounds;"
+        " each ratio is taken within a round, and its median is the median of these.",
+        highlight=False,
     )
     table = Table(title="Deliveries")
-    for column in ("", "per second", "p50 ms", "p99 ms", "of bare", "of no store"):
+    for column in ("", "per second", "p50 ms", "p99 ms", "p99.9 ms", *(f"of {BASES[base]}" for base in BASES)):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for name, one in series.items():
-        bare = spread(ratios(series, name, "bare"), 3) if name != "bare" else "1"
-        storeless = spread(ratios(series, name, "no-store"), 2) if name not in ("bare", "no-store") else ""
         table.add_row(
-            NAMES[name],
+            one.contender.kind.title,
             spread(_of(one.rounds, lambda r: r.load.rate)),
             spread(_of(one.rounds, lambda r: r.load.p50), 1),
             spread(_of(one.rounds, lambda r: r.load.p99), 1),
-            bare,
-            storeless if name != "no-store" else "1",
+            f"{statistics.median(_of(one.rounds, lambda r: r.load.p999)):.1f}",
+            *(_ratio(series, name, base) for base in BASES),
         )
     console.print(table)
     _print_costs(console, series)
     _print_memory(console, series)
-    for name, one in series.items():
-        console.print(f"  {NAMES[name]}: {limit_of(one)}", highlight=False)
+    for one in series.values():
+        console.print(f"  {one.contender.kind.title}: {limit_of(one)}", highlight=False)
     for name, found in kept.items():
-        console.print(f"  {NAMES[name]}: {kept_line(found)}", highlight=False)
+        console.print(f"  {series[name].contender.kind.title}: {kept_line(found)}", highlight=False)
+
+
+def _ratio(series: Mapping[str, Series], name: str, base: str) -> str:
+    if base not in series:
+        return ""
+    return "1" if name == base else spread(ratios(series, name, base), 3 if base == "bare" else 2)
 
 
 def _print_costs(console: Console, series: Mapping[str, Series]) -> None:
     table = Table(title="What a delivery costs, and who was busy (1.00 = one core)")
-    columns = ("", "server µs", "database µs", "written B", "ledger grows B", "server", "database", "load", "others")
-    for column in columns:
+    columns = ("", "server µs", "database µs", "server wrote B", "database B", "WAL B", "ledger grows B")
+    for column in (*columns, "server", "database", "load", "others"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
-    for name, one in series.items():
-        stores = name in ("sqlite", "postgresql")
+    for one in series.values():
         table.add_row(
-            NAMES[name],
-            spread(_of(one.rounds, lambda r: r.server_cpu)),
-            spread(_of(one.rounds, lambda r: r.database_cpu)) if name == "postgresql" else "",
-            f"{statistics.median(_of(one.rounds, lambda r: r.written or 0)):,.0f}" if stores else "",
-            f"{statistics.median(_of(one.rounds, lambda r: r.grown or 0)):,.0f}" if stores else "",
-            f"{_share(one, lambda r: r.server_share):.2f}",
-            f"{_share(one, lambda r: r.database_share):.2f}" if name == "postgresql" else "",
+            one.contender.kind.title,
+            spread(_of(one.rounds, lambda r: r.server_cpu)) if one.contender.pid else "",
+            spread(_of(one.rounds, lambda r: r.database_cpu)) if one.contender.server else "",
+            _bytes(one, lambda r: r.server_written),
+            _bytes(one, lambda r: r.database_written),
+            _bytes(one, lambda r: r.wal),
+            _bytes(one, lambda r: r.grown),
+            f"{_share(one, lambda r: r.server_share):.2f}" if one.contender.pid else "",
+            f"{_share(one, lambda r: r.database_share):.2f}" if one.contender.server else "",
             f"{_share(one, lambda r: r.load_share):.2f}",
             f"{_share(one, lambda r: r.others_share):.2f}",
         )
     console.print(table)
     console.print(
-        "  CPU is user and kernel time of the process. Written: what the SQLite process sent to disk, or PostgreSQL's"
-        " WAL. Others: all else on this machine; near 0, or the figures are of a busy machine.",
+        "  CPU is user and kernel time of the processes. Written: what the kernel says the processes sent to disk, the"
+        " WAL among it. Others: all else on this machine; near 0, or the figures are of a busy machine.",
         highlight=False,
     )
 
 
+def _bytes(series: Series, figure: Callable[[Round], float | None]) -> str:
+    found = [value for value in map(figure, series.rounds) if value is not None]
+    return f"{statistics.median(found):,.0f}" if found else ""
+
+
 def _print_memory(console: Console, series: Mapping[str, Series]) -> None:
-    table = Table(title="Memory of the server process, MiB resident")
-    for column in ("", "at the start", "after 10 s of load", "at the end", "at most", "deliveries by then"):
+    table = Table(title="Memory of the server's processes, MiB resident, by seconds of load")
+    for column in ("", "at the start", "after 10 s", "after 60 s", "at the end", "at most", "seconds", "deliveries"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
-    for name, one in series.items():
-        after = f"{one.after_10s:.0f}" if one.after_10s is not None else f"(only {one.loaded:.0f} s)"
-        total = sum(each.load.answers for each in one.rounds)
+    for one in series.values():
+        if not one.memory:
+            continue
+        after = [one.memory_after(seconds) for seconds in (10, 60)]
         table.add_row(
-            NAMES[name], f"{one.at_start:.0f}", after, f"{one.at_end:.0f}", f"{one.at_most:.0f}", f"{total:,}"
+            one.contender.kind.title,
+            f"{one.memory[0][1]:.0f}",
+            *(f"{size:.0f}" if size is not None else "" for size in after),
+            f"{one.memory[-1][1]:.0f}",
+            f"{max(size for _, size in one.memory):.0f}",
+            f"{one.loaded:.0f}",
+            f"{one.sent:,}",
         )
     console.print(table)
 
@@ -128,7 +142,7 @@ def limit_of(series: Series) -> str:
             f"all {machine.cores()} cores are taken: server {server:.2f}, database {database:.2f}, load {load:.2f},"
             f" other work {others:.2f}; the server itself has {cost:.0f} µs to spend per delivery."
         )
-    if series.contender.database is None:
+    if not series.contender.database:
         return f"no core is full (server {server:.2f}, load {load:.2f}): the two wait for each other's wake-ups."
     return (
         f"no core is full (server {server:.2f}, database {database:.2f}): the rest is waiting for each commit to reach"
@@ -188,21 +202,16 @@ def print_passes(console: Console, passes: Mapping[str, Passes]) -> None:
     )
 
 
-def as_json(
-    series: Mapping[str, Series], kept: Mapping[str, Kept], passes: Mapping[str, Passes], plan: Plan
-) -> dict[str, Any]:
-    """Return everything measured, round by round."""
-    told: dict[str, Any] = {"plan": asdict(plan), "cores": machine.cores(), "contenders": {}, "reconcile": {}}
+def as_json(series: Mapping[str, Series], kept: Mapping[str, Kept]) -> dict[str, Any]:
+    """Return everything measured of the contenders, round by round."""
+    told: dict[str, Any] = {}
     for name, one in series.items():
-        told["contenders"][name] = {
+        told[name] = {
+            "title": one.contender.kind.title,
             "rounds": [asdict(each) for each in one.rounds],
-            "of": {base: ratios(series, name, base) for base in ("bare", "no-store") if name not in (base, "bare")},
-            "memory": {
-                "start": one.at_start, "after_10s": one.after_10s, "end": one.at_end, "most": one.at_most,
-            },
+            "of": {base: ratios(series, name, base) for base in BASES if base in series and base != name},
+            "memory": one.memory,
             "kept": asdict(kept[name]) | {"sound": kept[name].sound} if name in kept else None,
             "limit": limit_of(one),
-        }  # fmt: skip
-    for name, found in passes.items():
-        told["reconcile"][name] = asdict(found) | {"sound": found.sound}
+        }
     return told
