@@ -50,7 +50,7 @@ class Job:
 class Report:
     """What came of it. `answers` and `statuses` count all, warming up included; `rate` and the latencies (ms) only
     what was answered within the measured seconds (also what was sent before these: a slow contender would lose it).
-    `cpu` and `wall` are seconds of the whole sending."""
+    `cpu` and `wall` are seconds of the whole sending, `received` the bytes of all answers."""
 
     rate: float
     p50: float
@@ -61,6 +61,7 @@ class Report:
     cpu: float
     wall: float
     mean_body: float
+    received: int = 0
 
 
 class Traffic:
@@ -96,6 +97,7 @@ class Load:
         self.took: list[float] = []  # by sequence number; negative while there is no answer
         self.status: list[int] = []
         self.statuses: Counter[int] = Counter()
+        self.received = 0
         self.measured_from = self.ends = 0.0
 
     def start(self) -> None:
@@ -157,6 +159,7 @@ class Connection(asyncio.Protocol):
             return
         self._buffer = b""
         at = time.perf_counter()
+        self._load.received += len(data)
         self._load.answered(self._sequence, int(data[9:12]), at)
         self.send(at)
 
@@ -224,6 +227,7 @@ def _report(load: Load, used: float, wall: float) -> Report:
         cpu=used,
         wall=wall,
         mean_body=sent / len(load.began),
+        received=load.received,
     )
 
 

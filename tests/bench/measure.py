@@ -38,9 +38,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Round:
-    """One round of one contender. CPU is µs per delivery; shares are of one core. Bytes are per delivery: what the
-    server and the database's processes sent to disk (the WAL among them), the WAL alone, and what the database's files
-    grew by; None where there is no such thing. `others_share` is what the rest of the machine used meanwhile."""
+    """One round of one contender. CPU is µs per delivery; shares are of one core. Bytes are per delivery: what went
+    into the database's files and its WAL, that WAL alone, and what the files grew by; None where there is no such
+    thing. `others_share` is what the rest of the machine used meanwhile."""
 
     load: Report
     server_cpu: float
@@ -49,8 +49,7 @@ class Round:
     database_share: float
     load_share: float
     others_share: float
-    server_written: float | None
-    database_written: float | None
+    written: float | None
     wal: float | None
     grown: float | None
 
@@ -161,6 +160,9 @@ def _measured(contender: Contender, run: Callable[[], Report]) -> Round:
         then, now = getattr(before, name), getattr(after, name)
         return None if then is None or now is None else (now - then) / load.answers
 
+    written = per_delivery("written")
+    if written is not None and contender.server is None:  # SQLite: the same process has answered the clients
+        written -= load.received / load.answers
     return Round(
         load,
         server_cpu=server / load.answers * 1e6,
@@ -169,8 +171,7 @@ def _measured(contender: Contender, run: Callable[[], Report]) -> Round:
         database_share=database / load.wall,
         load_share=load.cpu / load.wall,
         others_share=max(others / (after.at - before.at), 0.0),
-        server_written=per_delivery("server_written"),
-        database_written=per_delivery("database_written"),
+        written=written,
         wal=per_delivery("wal"),
         grown=per_delivery("size"),
     )
@@ -187,8 +188,7 @@ class _Costs:
 
     server: float
     database: float
-    server_written: int | None
-    database_written: int | None
+    written: int | None
     wal: int | None
     size: int | None
     everyone: float
@@ -196,20 +196,17 @@ class _Costs:
 
     @classmethod
     def of(cls, contender: Contender) -> _Costs:
-        alive, database = contender.pid, 0.0
-        server = machine.family_cpu_seconds(alive) if alive else 0.0
-        written = machine.written_bytes(alive) - contender.log.stat().st_size if alive and contender.database else None
-        database_written, wal, size = None, None, None
+        server = machine.family_cpu_seconds(contender.pid) if contender.pid else 0.0
+        database, written, wal, size = 0.0, None, None, None
         if contender.server is not None:
             database = machine.family_cpu_seconds(contender.server.pid)
-            database_written = machine.written_bytes(contender.server.pid)
+            written = machine.written_bytes(contender.server.pid)
             wal, size = asyncio.run(_postgres_bytes(contender.database))
         elif contender.database:
             file = contender.database.removeprefix("sqlite:///")
             size = sum(Path(file + end).stat().st_size for end in ("", "-wal") if Path(file + end).exists())
-        return cls(
-            server, database, written, database_written, wal, size, machine.busy_seconds(), time.monotonic()
-        )
+            written = machine.written_bytes(contender.pid) - contender.log.stat().st_size
+        return cls(server, database, written, wal, size, machine.busy_seconds(), time.monotonic())
 
 
 async def _postgres_bytes(url: str) -> tuple[int, int]:

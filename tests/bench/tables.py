@@ -74,7 +74,7 @@ def _ratio(series: Mapping[str, Series], name: str, base: str) -> str:
 
 def _print_costs(console: Console, series: Mapping[str, Series]) -> None:
     table = Table(title="What a delivery costs, and who was busy (1.00 = one core)")
-    columns = ("", "server µs", "database µs", "server wrote B", "database B", "WAL B", "ledger grows B")
+    columns = ("", "server µs", "database µs", "written B", "of it WAL B", "store grows B")
     for column in (*columns, "server", "database", "load", "others"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for one in series.values():
@@ -82,8 +82,7 @@ def _print_costs(console: Console, series: Mapping[str, Series]) -> None:
             one.contender.kind.title,
             spread(_of(one.rounds, lambda r: r.server_cpu)) if one.contender.pid else "",
             spread(_of(one.rounds, lambda r: r.database_cpu)) if one.contender.server else "",
-            _bytes(one, lambda r: r.server_written),
-            _bytes(one, lambda r: r.database_written),
+            _bytes(one, lambda r: r.written),
             _bytes(one, lambda r: r.wal),
             _bytes(one, lambda r: r.grown),
             f"{_share(one, lambda r: r.server_share):.2f}" if one.contender.pid else "",
@@ -93,8 +92,8 @@ def _print_costs(console: Console, series: Mapping[str, Series]) -> None:
         )
     console.print(table)
     console.print(
-        "  CPU is user and kernel time of the processes. Written: what the kernel says the processes sent to disk, the"
-        " WAL among it. Others: all else on this machine; near 0, or the figures are of a busy machine.",
+        "  CPU is user and kernel time of the processes. Written: what the database's processes, or the server with its"
+        " SQLite, wrote to files. Others: all else on this machine; near 0, or the figures are of a busy machine.",
         highlight=False,
     )
 
