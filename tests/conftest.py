@@ -1,7 +1,8 @@
 """Real databases for every test: a PostgreSQL of our own per run, and SQLite files.
 
 Environment: `HOOKLEDGER_TEST_PG` chooses PostgreSQL 16 or 18 (the default); `HOOKLEDGER_TEST_PG_DURABLE=1` keeps its
-default durability, which tests marked `crash` or `bench` get anyway. A PostgreSQL that does not start is an error.
+default durability, which tests marked `crash`, `chaos` or `bench` get anyway. A PostgreSQL that does not start is an
+error.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class PostgresServer:
 
 
 def _wants_durability(session: pytest.Session) -> bool:
-    marked = any(item.get_closest_marker(name) for item in session.items for name in ("crash", "bench"))
+    marked = any(item.get_closest_marker(name) for item in session.items for name in ("crash", "chaos", "bench"))
     return marked or os.environ.get("HOOKLEDGER_TEST_PG_DURABLE", "") not in ("", "0")
 
 
