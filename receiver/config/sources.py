@@ -214,6 +214,7 @@ class SourceConfig(Section):
             outputs_live=self._habits.outputs_live,
             hint_quota=self.hint_quota,
             lease=lease,
+            retry_horizon=self._habits.retry_horizon,
         )
 
 

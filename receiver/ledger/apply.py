@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, checks, correlation, evidence, hints, looks, store
+from receiver.ledger import attention, checks, correlation, evidence, figures, hints, labels, looks, store
 from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry, Result
@@ -64,11 +64,14 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
         batch.checks = await checks.load(connection, names, lock=bool(batch.created) or any(e.look for e in entries))
         pks = [state.pk for state in batch.states.values() if state.pk is not None]
         batch.concerns = await attention.open_kinds(connection, pks)
+    before = figures.marks(batch.states, batch.created)
     quota = await hints.take_quota(connection, entries, batch.checks, batch.states, now)
     fresh = await _recognise(connection, entries, batch, quota)
     results = [_one(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
     _plan(batch, entries)
     await _write(connection, batch)
+    policies = {(entry.source, entry.workflow_id or ""): entry.policy for entry in entries}
+    await figures.write(connection, figures.of_batch(entries, results, batch.states, before, policies, now), now)
     return results
 
 
@@ -174,7 +177,8 @@ def tell(state: WorkflowState, entry: Entry) -> None:
             state.node.stamps["told"] = sorted({*state.node.stamps.get("told", ()), column})
             state.node.dirty = True
         known = state.about.get("context") or {}
-        state.tell(column, {**known, **value} if column == "context" else value)
+        changed = state.tell(column, {**known, **value} if column == "context" else value)
+        state.relabelled |= changed and column == "context"
 
 
 def _keep(batch: Batch, entry: Entry, name: str, outcome: Outcome, state: WorkflowState | None) -> evidence.Row:
@@ -289,6 +293,7 @@ async def _write(connection: AsyncConnection, batch: Batch) -> None:
     await evidence.count_repeats(connection, batch.repeats, batch.now)
     await store.add_transitions(connection, batch.moves)
     await store.save(connection, batch.states.values())
+    await labels.write(connection, batch.states.values())
     await checks.save(connection, batch.checks.values())
     if batch.raised:
         await attention.raise_concerns(connection, batch.raised, batch.now)

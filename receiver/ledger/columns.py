@@ -9,6 +9,9 @@ import orjson
 from sqlalchemy import BigInteger, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -80,3 +83,19 @@ class Labels(TypeDecorator[dict[str, str]]):
 
 # SQLite numbers rows by itself only in a column declared INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class CurrentTransaction(ColumnElement[int]):
+    """As a column's default: PostgreSQL's 64-bit number of the transaction that writes the row; null on SQLite."""
+
+    inherit_cache = True
+
+
+@compiles(CurrentTransaction)
+def _no_number(_element: CurrentTransaction, _compiler: SQLCompiler, **_: Any) -> str:
+    return "NULL"
+
+
+@compiles(CurrentTransaction, "postgresql")
+def _its_number(_element: CurrentTransaction, _compiler: SQLCompiler, **_: Any) -> str:
+    return "pg_current_xact_id()::text::bigint"

@@ -7,7 +7,8 @@
 - `first_seen_at` of a workflow never changes (R14).
 
 The same on both databases: a trigger per rule whose WHEN clause decides, so that nothing more runs for a lawful UPDATE.
-`metadata.create_all` and every migration install them; the one way past the first is `replay_permit`.
+`metadata.create_all` and every migration install them, and with them the triggers that count (see `counting`); the one
+way past the first is `replay_permit`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, event, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.ledger import counting
 from receiver.ledger.states import TERMINAL
 from receiver.ledger.tables import metadata
 
@@ -55,10 +57,14 @@ _NEXT_RUN = (
     " AND p.status = OLD.status AND p.confirmed_at = OLD.confirmed_at)"
 )
 _GUARDS = {
-    "sqlite": "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'guard\\_%' ESCAPE '\\'",
+    "sqlite": (
+        "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
+        " AND (name LIKE 'guard\\_%' ESCAPE '\\' OR name LIKE 'tally\\_%' ESCAPE '\\')"
+    ),
     "postgresql": (
         "SELECT tgname, relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
-        " WHERE NOT tgisinternal AND tgname LIKE 'guard\\_%' AND relnamespace = current_schema()::regnamespace"
+        " WHERE NOT tgisinternal AND (tgname LIKE 'guard\\_%' OR tgname LIKE 'tally\\_%')"
+        " AND relnamespace = current_schema()::regnamespace"
     ),
 }
 _PERMITTED = {
@@ -135,17 +141,18 @@ def guards(dialect: str, columns: Mapping[str, Sequence[str]]) -> list[Guard]:
 
 
 def remove(conn: Connection) -> None:
-    """Drop every guard, within the caller's transaction. A column that a trigger reads can hardly be altered."""
+    """Drop every guard and counter, within the caller's transaction. What a trigger reads can hardly be altered."""
     for name, table in conn.exec_driver_sql(_GUARDS[conn.dialect.name]).all():
         conn.exec_driver_sql(f"DROP TRIGGER {name}" + ("" if conn.dialect.name == "sqlite" else f" ON {table}"))
 
 
 def reinstall(conn: Connection) -> None:
-    """Drop every guard and make those that the tables now present call for, within the caller's transaction."""
+    """Drop every guard and counter and make those that the tables present call for, in the caller's transaction."""
     remove(conn)
     dialect = conn.dialect.name
     live = inspect(conn)
-    present = set(live.get_table_names()) & {"workflows", "steps", "jobs", "past_runs", "evidence"}
+    tables = set(live.get_table_names())
+    present = tables & {"workflows", "steps", "jobs", "past_runs", "evidence"}
     columns = {table: [column["name"] for column in live.get_columns(table)] for table in present}
     if dialect == "postgresql":
         conn.exec_driver_sql(_REFUSE)
@@ -153,6 +160,8 @@ def reinstall(conn: Connection) -> None:
             conn.exec_driver_sql(_REFUSE_ENDING % _NEXT_RUN)
     for guard in guards(dialect, columns):
         conn.exec_driver_sql(guard.create(dialect))
+    for statement in counting.statements(dialect, tables):
+        conn.exec_driver_sql(statement)
 
 
 def _after_create(_target: Any, connection: Connection, **_: Any) -> None:

@@ -139,6 +139,7 @@ class WorkflowState:
     about: JsonObject = field(default_factory=dict)
     evidence_seq: int = 0
     transition_seq: int = 0
+    relabelled: bool = False  # its context has changed: its labels must be written anew
 
     def put(self, name: str, value: Any) -> bool:
         """Set one of the workflow's own attributes; its row is the node's row, so the node is marked."""

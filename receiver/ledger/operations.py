@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Float, ForeignKey, Integer, LargeBinary, Table, Text
+from sqlalchemy import CheckConstraint, Column, Float, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
 
-from receiver.ledger.columns import Instant, Json
+from receiver.ledger.columns import Instant, Json, RowId
 from receiver.ledger.tables import SCOPES, metadata, one_of
 
 passes = Table(
@@ -57,6 +57,20 @@ tokens = Table(
     Column("last_used_at", Instant),
     Column("revoked_at", Instant),
     one_of("scope", SCOPES),
+)
+
+# Every write by a person: who (the token's name, or the login's), what, and on what.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", RowId, Identity(always=False), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),  # track, refetch, acknowledge, replay, share, …
+    Column("source", Text),
+    Column("subject", Text),  # the workflow, the delivery, the blob
+    Column("details", Json),
+    Index("ix_audit_log_at", "at"),
 )
 
 # SQLite's way of letting `replay --apply` past the guard for one transaction (R2); PostgreSQL has a setting for that

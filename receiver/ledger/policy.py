@@ -16,6 +16,7 @@ class Policy:
     `silence` is how long without news before we ask, `deadline` how long a workflow may run before a person is told.
     `keep_fresh` is for how long after its end a workflow's blobs keep a URL that works; zero means on demand only.
     `outputs_live` is for how long after the end upstream keeps outputs that tell no clock of their own.
+    `retry_horizon` is for how long upstream tries to deliver one event (R18).
     `hint_quota` is how many unsigned, untokened deliveries a source may have kept in an hour.
     """
 
@@ -28,3 +29,4 @@ class Policy:
     hint_quota: int = 1000
     outputs_live: timedelta | None = None
     lease: timedelta = timedelta(seconds=90)
+    retry_horizon: timedelta = timedelta(0)

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from receiver.ledger.columns import Instant, Json, Labels, RowId
+from receiver.ledger.columns import CurrentTransaction, Instant, Json, Labels, RowId
 from receiver.ledger.records import EvidenceKind, Level, TransitionKind, Trust
 from receiver.ledger.states import Status
 
@@ -46,6 +46,7 @@ ATTENTION_KINDS = (
 )  # fmt: skip
 LANES = ("interactive", "fresh", "hints", "standing")
 SCOPES = ("read", "write", "admin")
+SPANS = ("total", "minute", "hour")
 
 
 def one_of(column: str, values: Any) -> CheckConstraint:
@@ -118,8 +119,15 @@ workflows = Table(
     UniqueConstraint("source", "id"),
     Index("ix_workflows_first_seen", "first_seen_at", "pk"),
     Index("ix_workflows_source_status", "source", "status", "first_seen_at", "pk"),
-    Index("ix_workflows_id", "id"),
-    Index("ix_workflows_ref", "ref", postgresql_where=text("ref IS NOT NULL"), sqlite_where=text("ref IS NOT NULL")),
+    # By their beginnings too, whatever collation the database has.
+    Index("ix_workflows_id", "id", postgresql_ops={"id": "text_pattern_ops"}),
+    Index(
+        "ix_workflows_ref",
+        "ref",
+        postgresql_ops={"ref": "text_pattern_ops"},
+        postgresql_where=text("ref IS NOT NULL"),
+        sqlite_where=text("ref IS NOT NULL"),
+    ),
 )
 
 
@@ -155,7 +163,8 @@ jobs = Table(
     Column("key", Text, primary_key=True),
     Column("step", Text),
     *_node_columns(),
-    Index("ix_jobs_key", "key"),
+    Index("ix_jobs_key", "key", postgresql_ops={"key": "text_pattern_ops"}),
+    Index("ix_jobs_first_seen", "first_seen_at", "workflow", "key"),
 )
 
 blobs = Table(
@@ -179,7 +188,7 @@ blobs = Table(
     Column("record_expires_at", Instant),
     Column("gone_at", Instant),
     Column("facts", Json, nullable=False),
-    Index("ix_blobs_source_id", "source", "id"),
+    Index("ix_blobs_source_id", "source", "id", postgresql_ops={"id": "text_pattern_ops"}),
 )
 
 evidence = Table(
@@ -244,9 +253,14 @@ transitions = Table(
     Column("evidence", Text, nullable=False),
     Column("upstream_at", Instant),
     Column("recorded_at", Instant, nullable=False),
+    # PostgreSQL's number of the transaction that wrote the row: who follows what happens needs to know which rows were
+    # committed after he last looked, and neither a clock nor a sequence tells that (see `happenings`). Null on SQLite,
+    # where the order of the rows does.
+    Column("tx", BigInteger, server_default=CurrentTransaction()),
     one_of("level", Level),
     one_of("to_status", Status),
     one_of("kind", TransitionKind),
+    Index("ix_transitions_tx", "tx", postgresql_where=text("tx IS NOT NULL"), sqlite_where=text("tx IS NOT NULL")),
 )
 
 checks = Table(
@@ -309,4 +323,34 @@ attention = Table(
         sqlite_where=text("closed_at IS NULL"),
     ),
     Index("ix_attention_workflow", "workflow"),
+)
+
+# The labels of a workflow's context, one row each, so that lists find them: `digest` is over key and value, which may
+# be longer than an index takes. Written only when the context changes.
+labels = Table(
+    "labels",
+    metadata,
+    _workflow(),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("first_seen_at", Instant, nullable=False),  # the workflow's: a list's order is the index's
+    Index("ix_labels_digest", "digest", "first_seen_at", "workflow"),
+)
+
+# What batches added to the figures, until it is folded into them (see `figures` and `tallies`).
+figure_deltas = Table(
+    "figure_deltas",
+    metadata,
+    Column("id", RowId, Identity(always=False), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("delta", Json, nullable=False),  # [[source, minute or 0, {name: number}], …]
+)
+
+figures = Table(
+    "figures",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("span", Text, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("counts", Json, nullable=False),
+    one_of("span", SPANS),
 )
