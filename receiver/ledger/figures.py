@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import bulk
+from receiver.ledger.derived import figure_deltas
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.nodes import Node, WorkflowState
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, TransitionKind
 from receiver.ledger.states import Status
-from receiver.ledger.tables import figure_deltas
 
 # (source, minute): seconds since 1970, or TOTAL for what has no time.
 Place = tuple[str, int]

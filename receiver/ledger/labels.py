@@ -8,8 +8,8 @@ from hashlib import sha256
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import bulk
+from receiver.ledger.derived import labels
 from receiver.ledger.nodes import WorkflowState
-from receiver.ledger.tables import labels
 
 
 def digest(key: str, value: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from receiver.ledger import guards, operations
+from receiver.ledger import derived, guards, operations
 from receiver.ledger.tables import metadata
 
-__all__ = ["guards", "metadata", "operations"]
+__all__ = ["derived", "guards", "metadata", "operations"]

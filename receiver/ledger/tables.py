@@ -46,7 +46,6 @@ ATTENTION_KINDS = (
 )  # fmt: skip
 LANES = ("interactive", "fresh", "hints", "standing")
 SCOPES = ("read", "write", "admin")
-SPANS = ("total", "minute", "hour")
 
 
 def one_of(column: str, values: Any) -> CheckConstraint:
@@ -323,34 +322,4 @@ attention = Table(
         sqlite_where=text("closed_at IS NULL"),
     ),
     Index("ix_attention_workflow", "workflow"),
-)
-
-# The labels of a workflow's context, one row each, so that lists find them: `digest` is over key and value, which may
-# be longer than an index takes. Written only when the context changes.
-labels = Table(
-    "labels",
-    metadata,
-    _workflow(),
-    Column("digest", LargeBinary, primary_key=True),
-    Column("first_seen_at", Instant, nullable=False),  # the workflow's: a list's order is the index's
-    Index("ix_labels_digest", "digest", "first_seen_at", "workflow"),
-)
-
-# What batches added to the figures, until it is folded into them (see `figures` and `tallies`).
-figure_deltas = Table(
-    "figure_deltas",
-    metadata,
-    Column("id", RowId, Identity(always=False), primary_key=True),
-    Column("at", Instant, nullable=False),
-    Column("delta", Json, nullable=False),  # [[source, minute or 0, {name: number}], …]
-)
-
-figures = Table(
-    "figures",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("span", Text, primary_key=True),
-    Column("at", Instant, primary_key=True),
-    Column("counts", Json, nullable=False),
-    one_of("span", SPANS),
 )

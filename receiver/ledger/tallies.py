@@ -14,8 +14,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.ledger.derived import figure_deltas, figures
 from receiver.ledger.figures import TOTAL, Place
-from receiver.ledger.tables import attention, figure_deltas, figures, workflows
+from receiver.ledger.tables import attention, workflows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AT_ONCE = 5000  # deltas in one folding

@@ -17,11 +17,12 @@ from receiver.ledger import attention, figures, tallies
 from receiver.ledger.apply import apply
 from receiver.ledger.attention import Concern
 from receiver.ledger.database import Database
+from receiver.ledger.derived import figure_deltas
 from receiver.ledger.records import EvidenceKind, Trust
 from receiver.ledger.tables import (
     attention as attention_table,
 )
-from receiver.ledger.tables import delivery_keys, evidence, figure_deltas, past_runs, transitions, workflows
+from receiver.ledger.tables import delivery_keys, evidence, past_runs, transitions, workflows
 from tests.ledger.applying import answer, claim_one, delivery, put, saw
 from tests.ledger.histories import arrivals, at, histories
 from tests.ledger.test_order_on_databases import entry_of
