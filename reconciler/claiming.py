@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, checks, store
+from receiver.ledger import attention, bulk, checks, store
 from receiver.ledger.checks import Check, Claim
 from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import LANE_OF
 from receiver.ledger.tables import checks as table
+from reconciler.lanes import URGENCY
 from reconciler.pace import Slots
 from reconciler.plan import Plan, Wait, decide
 
-WISHES = ("interactive",)
-HINTS = ("hints",)
-OTHERS = tuple(sorted(set(LANE_OF.values()) - set(HINTS)))
+WISHES = "interactive"
+HINTS = "hints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Task:
     @property
     def hint(self) -> bool:
         """Whether it was claimed on the lane of hints."""
-        return self.claim.lane == "hints"
+        return self.claim.lane == HINTS
 
     @property
     def retry(self) -> bool:
@@ -55,6 +54,7 @@ class Taken:
     pooled: int = 0
     pooled_hints: int = 0
     hints: int = 0
+    retries: int = 0
 
     @property
     def requests(self) -> int:
@@ -68,26 +68,27 @@ class Taken:
             return (None,)
         return (True, False) if self.slots.alone_first else (False, True)
 
-    def room(self, most: int, *, alone: bool | None, lanes: Sequence[str]) -> int:
-        """Return how many checks of these lanes may be taken, at the cost of `most` requests at most."""
-        left = self.slots.total - self.requests - (0 if lanes is WISHES else self.slots.kept)
-        if lanes is HINTS:
+    def room(self, lane: str | None, *, alone: bool | None) -> int:
+        """Return how many checks of a lane may be taken; None is any that is neither limited nor favoured."""
+        left = most = self.slots.total - self.requests - (0 if lane == WISHES else self.slots.kept)
+        if lane == HINTS:
             # Those that come along in a request that is made anyway cost nothing.
-            most -= self.hints + (0 < self.pooled == self.pooled_hints)
+            most = self.slots.hints - self.hints - (0 < self.pooled == self.pooled_hints)
         if alone is not False:
-            return min(left, most)
-        joins = self.pooled > 0 and (lanes is not HINTS or self.pooled > self.pooled_hints)
+            return max(min(left, most), 0)
+        joins = self.pooled > 0 and (lane != HINTS or self.pooled > self.pooled_hints)
         return self.slots.bulk - self.pooled if joins or min(left, most) > 0 else 0
 
     def add(self, claims: Sequence[Claim], *, alone: bool | None) -> None:
         """Count what was taken."""
         self.claims += claims
-        hints = sum(claim.lane in HINTS for claim in claims)
+        hints = sum(claim.lane == HINTS for claim in claims)
         if alone is False:
             self.pooled += len(claims)
             self.pooled_hints += hints
         else:
             self.hints += hints
+            self.retries += sum(claim.attempts > 1 for claim in claims)
 
 
 def holder_name() -> str:
@@ -112,41 +113,64 @@ async def claim_due(
     holder: str,
     lease: timedelta,
     slots: Mapping[str, Slots],
+    lanes: Mapping[str, Collection[str]] | None = None,
     untried_since: datetime | None = None,
 ) -> list[Claim]:
-    """Claim as many checks as the slots allow: earned hints, work that failed before, the rest, then other hints.
+    """Claim as many checks as the slots allow, each lane its share of them and then what the others leave.
 
-    Where the budget is small, what somebody waits for comes before all of them.
+    `lanes` are those that have something due, by source; None tries them all. Work that failed before is taken first,
+    as far as there is room for it.
     """
     taken = {name: Taken(one) for name, one in sorted(slots.items())}
+    for name, one in taken.items():
 
-    async def take(most: Callable[[Slots], int], lanes: Sequence[str], retries: bool | None) -> None:
-        for name, one in taken.items():
-            for alone in one.turns:
-                limit = one.room(most(one.slots), alone=alone, lanes=lanes)
-                if limit <= 0:
-                    continue
-                one.add(
-                    await checks.claim(
-                        connection,
-                        now,
-                        holder=holder,
-                        lease=lease,
-                        limits={name: limit},
-                        lanes=lanes,
-                        retries=retries,
-                        untried_since=untried_since,
-                        alone=alone,
-                    ),
-                    alone=alone,
-                )
+        async def take(
+            lane: str, most: int, retries: bool | None, alone: bool | None, source: str = name
+        ) -> list[Claim]:
+            return await checks.claim(
+                connection,
+                now,
+                holder=holder,
+                lease=lease,
+                limits={source: most},
+                lanes=(lane,),
+                retries=retries,
+                untried_since=untried_since,
+                alone=alone,
+            )
 
-    await take(lambda one: one.total if one.wishes_first else 0, WISHES, None)
-    await take(lambda one: one.earned, HINTS, None)
-    await take(lambda one: one.retries, OTHERS, True)
-    await take(lambda one: one.total, OTHERS, False)
-    await take(lambda one: one.hints, HINTS, None)
+        busy = [lane for lane in URGENCY if lanes is None or lane in lanes.get(name, ())]
+        for alone in one.turns:
+            await _by_turns(one, busy, take, alone=alone)
     return [claim for one in taken.values() for claim in one.claims]
+
+
+_Take = Callable[[str, int, bool | None, bool | None], Awaitable[list[Claim]]]
+
+
+async def _by_turns(taken: Taken, lanes: Sequence[str], take: _Take, *, alone: bool | None) -> None:
+    shares = taken.slots.turns.split(taken.room(None, alone=alone) or taken.room(WISHES, alone=alone), lanes)
+    for borrowing in (False, True):
+        still: list[str] = []
+        for lane in lanes:
+            room = taken.room(lane, alone=alone)
+            most = room if borrowing else min(room, shares.get(lane, 0))
+            got = await _take_lane(taken, lane, most, take, alone=alone) if most > 0 else 0
+            if room > 0 and got == most:
+                still.append(lane)
+        lanes = still
+
+
+async def _take_lane(taken: Taken, lane: str, most: int, take: _Take, *, alone: bool | None) -> int:
+    got = 0
+    # One request for many takes no place from the healthy, and hints have limits of their own.
+    for retries in (None,) if lane == HINTS or alone is False else (True, False):
+        limit = min(most - got, taken.slots.retries - taken.retries) if retries else most - got
+        if limit > 0:
+            claims = await take(lane, limit, retries, alone)
+            taken.add(claims, alone=alone)
+            got += len(claims)
+    return got
 
 
 async def plan_claims(
@@ -164,14 +188,16 @@ async def plan_claims(
     names = [(claim.source, claim.id) for claim in claims]
     found, states = await loaded(connection, names)
     tasks: list[Task] = []
+    waits: list[tuple[Claim, Wait]] = []
     for claim in claims:
         key = (claim.source, claim.id)
         plan = decide(states.get(key), found[key].memory, now, policies[claim.source], at_once=at_once)
         if isinstance(plan, Wait):
-            await _put_off(connection, claim, plan)
+            waits.append((claim, plan))
         else:
             until = found[key].alone_until
             tasks.append(Task(claim, plan, states.get(key), until is not None and until > now))
+    await _put_off(connection, waits)
     return tasks
 
 
@@ -187,28 +213,29 @@ async def loaded(
     return found, states
 
 
-async def _put_off(connection: AsyncConnection, claim: Claim, plan: Wait) -> None:
-    due = plan.due
-    await connection.execute(
-        update(table)
-        .where(table.c.source == claim.source, table.c.id == claim.id, table.c.fence == claim.fence)
-        .values(
-            due_at=due.at,
-            lane=due.lane,
-            reasons={why: at.isoformat() for why, at in sorted(due.reasons.items())},
-            attempts=claim.attempts - 1,  # nothing was tried
-            leased_until=None,
-            leased_by=None,
+_GIVEN_BACK = ("attempts", "leased_until", "leased_by")
+_FENCED = ("source", "id", "fence")
+
+
+async def _put_off(connection: AsyncConnection, waits: Sequence[tuple[Claim, Wait]]) -> None:
+    """Give back checks that are not due after all, until they are. Nothing was tried."""
+    rows = [
+        (
+            wait.due.at,
+            wait.due.lane,
+            {why: at.isoformat() for why, at in sorted(wait.due.reasons.items())},
+            *(claim.attempts - 1, None, None),
+            *(claim.source, claim.id, claim.fence),
         )
-    )
+        for claim, wait in waits
+    ]
+    await bulk.update(connection, table, _FENCED, ("due_at", "lane", "reasons", *_GIVEN_BACK), rows)
 
 
 async def put_back(connection: AsyncConnection, claims: Iterable[Claim]) -> None:
-    """Give back checks that this very transaction has claimed and will not ask about, due as they are."""
-    for claim in claims:
-        mine = (table.c.source == claim.source, table.c.id == claim.id, table.c.fence == claim.fence)
-        untried = {"attempts": claim.attempts - 1, "tried_at": None, "leased_until": None, "leased_by": None}
-        await connection.execute(update(table).where(*mine).values(untried))
+    """Give back checks that will not be asked about after all, due as they are."""
+    rows = [(claim.attempts - 1, None, None, None, claim.source, claim.id, claim.fence) for claim in claims]
+    await bulk.update(connection, table, _FENCED, (*_GIVEN_BACK, "tried_at"), rows)
 
 
 async def give_back(connection: AsyncConnection, holder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from receiver.logs import log_event
 # What a database in trouble raises.
 TROUBLE = (LedgerError, SQLAlchemyError, *DRIVER_ERRORS)
 
-_MOST = 200  # entries in one transaction
+MOST = 300  # entries in one transaction
 _PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)  # between tries while the database is away; the lease is what really limits them
 
 
@@ -32,8 +33,14 @@ class Committer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queue: list[list[_Waiting]] = []
+        self._queue: deque[list[_Waiting]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._queued = 0
+
+    @property
+    def backlog(self) -> int:
+        """How many entries wait to be written."""
+        return self._queued
 
     async def commit(self, entry: Entry) -> Result:
         """Apply one entry and return what became of it, once that is committed.
@@ -55,14 +62,16 @@ class Committer:
     def _enqueue(self, entries: Sequence[Entry]) -> list[_Waiting]:
         group = [_Waiting(entry) for entry in entries]
         self._queue.append(group)
+        self._queued += len(group)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
         return group
 
     def _next(self) -> list[_Waiting]:
-        batch = self._queue.pop(0)
-        while self._queue and len(batch) + len(self._queue[0]) <= _MOST:
-            batch = [*batch, *self._queue.pop(0)]
+        batch = self._queue.popleft()
+        while self._queue and len(batch) + len(self._queue[0]) <= MOST:
+            batch = [*batch, *self._queue.popleft()]
+        self._queued -= len(batch)
         return batch
 
     async def close(self) -> None:

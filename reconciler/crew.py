@@ -19,16 +19,20 @@ from receiver.redaction import Redactor
 from reconciler import claiming, keys, pauses
 from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
-from reconciler.commit import TROUBLE, Committer
+from reconciler.commit import MOST, TROUBLE, Committer
 from reconciler.errands import Errand
-from reconciler.many import ask_many
+from reconciler.many import AskedMany, ask_many
 from reconciler.passes import PassReport
 from reconciler.plan import GiveUp, Relink
+from reconciler.ready import Ready
 from reconciler.refetch import TOO_MANY, Asked, ask
 from reconciler.source import Source
 from reconciler.taking import Claims
 
 _T = TypeVar("_T")
+_Sent = TypeVar("_Sent", Asked, AskedMany)
+
+_MOST_UNWRITTEN = 2 * MOST
 
 _OFFSET_EVERY = timedelta(minutes=1)
 # Answers that show upstream took our key; a gateway that is busy may not have looked at it.
@@ -61,6 +65,7 @@ class Crew:
         self.claims = Claims(database, self.sources, self.clock, self.holder, config.server.lease)
         self.signers = keys.Signers(database, self.sources)
         self._committer = Committer(database)
+        self._ready = {name: Ready(source) for name, source in self.sources.items()}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stack = AsyncExitStack()
 
@@ -75,8 +80,8 @@ class Crew:
 
     @property
     def busy(self) -> int:
-        """How many requests are under way."""
-        return len(self._tasks)
+        """How many requests are under way, or wait for their place."""
+        return len(self._tasks) + sum(map(len, self._ready.values()))
 
     async def claim(self, *, most: int | None = None, untried_since: datetime | None = None) -> int:
         """Claim what is due and there is room for, and start on it; returns how many checks were taken.
@@ -86,65 +91,98 @@ class Crew:
         """
         for source in await self.signers.due():
             self._begin(keys.renew(self._database, source)).add_done_callback(self._keys_ended)
+        await self._return_overdue()
         taken = await self.claims.take(most=most, untried_since=untried_since)
+        since = time.monotonic()
         for errand in taken.errands:
-            self.start(errand, taken.at)
+            self._ready[errand.source].put(errand, taken.at, since)
+        self._dispatch()
         return taken.count
 
-    def start(self, errand: Errand, at: datetime) -> None:
-        """Send what was claimed; `at` is the ledger's time of the claim."""
-        source = self.sources[errand.source]
-        source.pace.started(hint=errand.hint, retry=errand.retry)
-        self._begin(self._run(errand, at)).add_done_callback(lambda done: self._ended(source, errand, done))
+    async def _return_overdue(self) -> None:
+        since = time.monotonic()
+        left = [errand for ready in self._ready.values() for errand in ready.overdue(since)]
+        if left:
+            await self.claims.return_unsent(left)
+
+    def _dispatch(self) -> None:
+        """Start what has been claimed and finds a place."""
+        if self._committer.backlog >= _MOST_UNWRITTEN:
+            return  # what upstream tells must not pile up here while the database is slow
+        since = time.monotonic()
+        for name, ready in self._ready.items():
+            while (waiting := ready.next(since)) is not None:
+                running = self._begin(self._run(self.sources[name], waiting.errand, waiting.at))
+                running.add_done_callback(lambda done, errand=waiting.errand: self._ended(errand, done))  # type: ignore[misc]
 
     def _begin(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         running = asyncio.create_task(work)
         self._tasks.add(running)
         return running
 
-    async def _run(self, errand: Errand, at: datetime) -> bool:
-        """Return whether a request was sent."""
+    async def _run(self, source: Source, errand: Errand, at: datetime) -> None:
+        """Send one request, leave its place to the next, and put the answer into the ledger."""
+        for task in errand.tasks:
+            source.pace.turns.took(task.claim.lane, 1 / len(errand.tasks))
         if len(errand.tasks) > 1:
-            return await self._look_at_many(errand.tasks, at)
-        asked, _ = await self.look(errand.tasks[0], at, probe=errand.probe)
-        return asked.sent
+            found = await self._in_its_place(source, errand, ask_many(source, errand.tasks, self._redactor, at))
+            await self._take_in_many(source, errand.tasks, found)
+        else:
+            asked = await self._in_its_place(source, errand, ask(source, errand.tasks[0], self._redactor, at))
+            await self._take_in(source, errand.tasks[0], asked, probe=errand.probe)
 
-    def _ended(self, source: Source, errand: Errand, running: asyncio.Task[bool]) -> None:
+    async def _in_its_place(self, source: Source, errand: Errand, work: Coroutine[Any, Any, _Sent]) -> _Sent:
+        sent = True
+        try:
+            found = await work
+            sent = found.sent
+            self._stop_here(source, found)
+            return found
+        finally:
+            source.pace.ended(hint=errand.hint, retry=errand.retry)
+            if errand.token and errand.sends:
+                self.claims.over(source.name, errand.token, hint=errand.hint, sent=sent)
+            self._dispatch()
+            if source.pace.hungry:
+                self.stirred.set()
+
+    def _ended(self, errand: Errand, running: asyncio.Task[None]) -> None:
         self._tasks.discard(running)
-        source.pace.ended(hint=errand.hint, retry=errand.retry)
+        self._dispatch()
+        if not self.busy:
+            self.stirred.set()
         broken = None if running.cancelled() else running.exception()
-        sent = running.cancelled() or broken is not None or running.result()
-        if errand.token and errand.sends:
-            self.claims.over(source.name, errand.token, hint=errand.hint, sent=sent)
-        self.stirred.set()
         if broken is not None:
-            log_event("look-broken", level="error", error=broken, source=source.name, id=errand.tasks[0].claim.id)
+            log_event("look-broken", level="error", error=broken, source=errand.source, id=errand.tasks[0].claim.id)
 
     async def look(self, task: Task, at: datetime, *, probe: bool) -> tuple[Asked, Result | None]:
         """Make one try and put its answer into the ledger; the result is None when that could not be written."""
         source = self.sources[task.claim.source]
         asked = await ask(source, task, self._redactor, at)
+        self._stop_here(source, asked)
+        return asked, await self._take_in(source, task, asked, probe=probe)
+
+    async def _take_in(self, source: Source, task: Task, asked: Asked, *, probe: bool) -> Result | None:
+        """Put an answer into the ledger, and keep what it says of its whole source."""
         self._count(task, asked)
-        self._pause_here(source, asked)
         try:
             result = await self._committer.commit(asked.entry)
             await self._learn(source, asked, probe=probe)
         except TROUBLE as error:
             self._lost(source, task, error)
-            return asked, None
+            return None
+        finally:
+            source.held -= asked.answer is Answer.CREDENTIALS
         self._count_result(source, task, result)
-        return asked, result
+        return result
 
-    async def _look_at_many(self, tasks: Sequence[Task], at: datetime) -> bool:
-        """Make one request for many checks, and put what it tells into the ledger in one transaction."""
-        source = self.sources[tasks[0].claim.source]
-        found = await ask_many(source, tasks, self._redactor, at)
+    async def _take_in_many(self, source: Source, tasks: Sequence[Task], found: AskedMany) -> None:
+        """Put what one request for many tells into the ledger, in one transaction."""
         if found.refused:
             source.refuse_bulk(time.monotonic())
         self.report.counts["bulk"] += found.sent
         for task, asked in zip(tasks, found.asked, strict=True):
             self._count(task, asked)
-        self._pause_here(source, found.asked[0])
         results = await self._committer.commit_together([asked.entry for asked in found.asked])
         for task, result in zip(tasks, results, strict=True):
             if isinstance(result, BaseException):
@@ -155,7 +193,8 @@ class Crew:
             await self._learn(source, found.asked[0], probe=False)
         except TROUBLE as error:
             log_event("source-not-noted", level="error", error=error, source=source.name)
-        return found.sent
+        finally:
+            source.held -= found.asked[0].answer is Answer.CREDENTIALS
 
     def _lost(self, source: Source, task: Task, error: BaseException) -> None:
         # The lease runs out by itself, and whoever comes next asks again.
@@ -177,7 +216,10 @@ class Crew:
             counts["looks"] += 1
         counts["relinks"] += isinstance(task.plan, Relink)
 
-    def _pause_here(self, source: Source, asked: Asked) -> None:
+    def _stop_here(self, source: Source, found: Asked | AskedMany) -> None:
+        """Send nothing more of a source, in this process, from the instant an answer says so."""
+        asked = found if isinstance(found, Asked) else found.asked[0]
+        source.held += asked.answer is Answer.CREDENTIALS  # until that is written down, and `paused` says it
         if asked.status == TOO_MANY:
             source.pace.pause(time.monotonic(), source.wait_after_too_many(asked.entry.look))
 
@@ -218,6 +260,8 @@ class Crew:
 
     async def dismiss(self, grace: timedelta) -> None:
         """Let what is under way end within `grace`, cancel the rest, and give its leases back if that is possible."""
+        unsent = any(self._ready.values())
+        self._ready = {}
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace.total_seconds())
         left = list(self._tasks)
@@ -228,6 +272,6 @@ class Crew:
         await self._committer.close()
         await asyncio.sleep(0)  # for the last ones to be noted as over
         try:
-            await self.claims.close(give_back=bool(left))
+            await self.claims.close(give_back=bool(left) or unsent)
         except TROUBLE as error:
             log_event("leases-kept", level="warning", error=error, holder=self.holder, count=len(left))

@@ -6,14 +6,21 @@ refused or that it is too busy (`pauses`). Instants are seconds of a monotonic c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
+
+from reconciler.lanes import Turns
 
 # No two tries of one round are further apart than this, whatever upstream asks for (DESIGN §9).
 LONGEST_WAIT = 30.0
 _FIRST_WAIT = 2.0
 # Hints prove nothing: of all requests at most one in this many is theirs (R9).
 HINT_SHARE = 5
+# Checks are claimed for this many seconds of work ahead, if upstream answers more than so often a second on each place.
+_AHEAD = 0.5
+_MOST_AHEAD = 512
+_FAST = 4.0
+_MEASURED_FOR = 0.1
 
 
 def backoff(attempt: int, rng: Random) -> float:
@@ -28,72 +35,114 @@ def within_cap(retry_after: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many requests a source may be sent now. `earned` hints go first; the rest only take what is left.
+    """How many requests a source may be claimed now, and how they are shared.
 
-    `kept` of them are for who waits for an answer; with `wishes_first` those come before everything else. One request
-    may answer for up to `bulk` checks, and `alone_first` asks before that for the ones no such request answered for.
+    Of `total`, no more than `retries` are for checks whose round has failed before, no more than `hints` for hints, and
+    `kept` are for who waits for an answer. `turns` says how many each lane gets. One request may answer for up to
+    `bulk` checks, and `alone_first` asks before that for the ones no such request answered for.
     """
 
     total: int
     retries: int = 0
     hints: int = 0
-    earned: int = 0
     kept: int = 0
-    wishes_first: bool = False
     bulk: int = 1
     alone_first: bool = False
+    turns: Turns = field(default_factory=Turns)
 
     def at_most(self, total: int, hints: int | None = None) -> Slots:
         """Return these with no more than `total` requests, of which no more than `hints` are for hints."""
         total = max(min(self.total, total), 0)
         hints = min(self.hints, total if hints is None else hints, total)
-        return replace(self, total=total, hints=hints, earned=min(self.earned, hints), retries=min(self.retries, total))
+        return replace(self, total=total, hints=hints, retries=min(self.retries, total))
 
 
 NO_SLOTS = Slots(0)
 
 
 class Pace:
-    """One source's pace. What was claimed is told by `started`, what is over by `ended`."""
+    """One source's pace: looks are `claimed`, `started` when there is a place for them, and `ended` when answered.
+
+    Where upstream answers fast, checks are claimed ahead of the places there are: a claim is a transaction, and takes
+    longer than such an answer.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._paused_until = 0.0
-        self._running = self._retries = self._hints = 0
-        self._credit = 0.0  # hints that may go before everything else: one for each four other looks
+        self._running = self._waiting = self._retries = self._hints = 0
+        self._ahead = 0
+        self._ended = 0
+        self._counted_at: float | None = None
+        self.turns = Turns()
 
     @property
     def running(self) -> int:
         """How many looks are under way."""
         return self._running
 
+    @property
+    def free(self) -> bool:
+        """Whether another look may be started."""
+        return self._running < self._concurrency
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it is time to claim more."""
+        return self._waiting <= self._ahead // 2 and self._running + self._waiting < self._concurrency + self._ahead
+
     def slots(self, at: float) -> Slots:
         """Return what may be claimed at `at`.
 
         Checks that have failed before get half of the places at most: work that hangs must not hold up the healthy.
         """
-        if at < self._paused_until:
+        self._measure(at)
+        if at < self._paused_until or not self.hungry:
             return NO_SLOTS
-        total = self._concurrency - self._running
-        if total <= 0:
-            return NO_SLOTS
+        total = self._concurrency + self._ahead - self._running - self._waiting
         hints = max(max(self._concurrency // HINT_SHARE, 1) - self._hints, 0)
         retries = max((self._concurrency + 1) // 2 - self._retries, 0)
-        return Slots(total, retries, hints, min(int(self._credit), hints))
+        return Slots(total, retries, hints, turns=self.turns)
+
+    def _measure(self, at: float) -> None:
+        """Work out how far ahead to claim: what is answered in half a second, and nothing where answers take long."""
+        if self._counted_at is None:
+            self._counted_at = at
+        elapsed = at - self._counted_at
+        if elapsed < _MEASURED_FOR:
+            return
+        rate = self._ended / elapsed
+        self._ahead = min(int(rate * _AHEAD), _MOST_AHEAD) if rate >= _FAST * self._concurrency else 0
+        self._ended, self._counted_at = 0, at
 
     def pause(self, at: float, seconds: float) -> None:
         """Send nothing for a while: upstream said that it is too much (429)."""
         self._paused_until = max(self._paused_until, at + min(seconds, LONGEST_WAIT))
 
-    def started(self, *, hint: bool, retry: bool) -> None:
-        """Count a look that is about to be sent."""
-        self._running += 1
+    def paused(self, at: float) -> bool:
+        """Whether nothing may be sent just now."""
+        return at < self._paused_until
+
+    def claimed(self, *, hint: bool = False, retry: bool = False) -> None:
+        """Count a look that waits for its place."""
+        self._waiting += 1
         self._hints += hint
         self._retries += retry
-        self._credit = max(self._credit - 1, 0.0) if hint else min(self._credit + 1 / (HINT_SHARE - 1), 5.0)
 
-    def ended(self, *, hint: bool, retry: bool) -> None:
-        """Count a look that is over."""
+    def started(self) -> None:
+        """Count a look that has got its place."""
+        self._waiting -= 1
+        self._running += 1
+
+    def returned(self, *, hint: bool = False, retry: bool = False) -> None:
+        """Count a look that will not be made: it waited too long for its place."""
+        self._waiting -= 1
+        self._hints -= hint
+        self._retries -= retry
+
+    def ended(self, *, hint: bool = False, retry: bool = False) -> None:
+        """Count a look that has been answered."""
         self._running -= 1
         self._hints -= hint
         self._retries -= retry
+        self._ended += 1

@@ -30,7 +30,8 @@ class Source:
     """Everything needed to ask one upstream. `offset_known` is what the database holds of its clock.
 
     `singly_until` is until when (seconds of a monotonic clock) workflows are asked about one by one although the
-    provider knows a request for many: upstream has refused it.
+    provider knows a request for many: upstream has refused it. `paused` is what the database says; `held` counts the
+    answers that are about to make it say so.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Source:
     offset_known: float | None = None
     offset_written_at: datetime | None = None
     paused: bool = False
+    held: int = 0
     rng: Random = field(default_factory=Random)
 
     @property
@@ -59,9 +61,11 @@ class Source:
     def slots(self, at: float) -> Slots:
         """Return what may be claimed at `at` as far as this process can tell."""
         bulk = self.provider.habits.bulk_size if at >= self.singly_until else 1
-        return replace(
-            self.pace.slots(at), wishes_first=self.budget is not None, bulk=bulk, alone_first=self.alone_first
-        )
+        return replace(self.pace.slots(at), bulk=bulk, alone_first=self.alone_first)
+
+    def stopped(self, at: float) -> bool:
+        """Whether nothing but a probe may be sent: its key is refused, or upstream is too busy."""
+        return self.paused or self.held > 0 or self.pace.paused(at)
 
     def in_time(self, claim: Claim) -> None:
         """Return when a claim is young enough to send its request; raise UpstreamBusy for one that was left lying.

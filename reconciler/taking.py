@@ -75,8 +75,11 @@ class Claims:
     async def _take_once(self, most: int | None, untried_since: datetime | None) -> tuple[Took, bool]:
         """Claim once; returns also whether another process was counting a source's requests just then."""
         slots = self._own_slots(most)
-        if slots and untried_since is None:
-            slots = await self._promising(slots)
+        if not slots:
+            return Took((), self._clock.now(), 0), False
+        lanes: Mapping[str, Collection[str]] | None = None
+        if untried_since is None:
+            slots, lanes = await self._promising(slots)
         over = {name: tuple(ended) for name, ended in self._over.items() if ended}
         if not slots and not over:
             return Took((), self._clock.now(), 0), False
@@ -92,7 +95,7 @@ class Claims:
             slots = {name: _allowed(one, logs.get(name), reading) for name, one in slots.items()}
             if most is not None:
                 slots = _shared(slots, most)
-            errands, taken = await self._claim(connection, slots, probes, reading, untried_since)
+            errands, taken = await self._claim(connection, slots, probes, reading, lanes, untried_since)
             await self._reserve(connection, logs, errands, over, reading)
         for name in over.keys() & logs.keys():
             del self._over[name][: len(over[name])]
@@ -106,8 +109,11 @@ class Claims:
             slots = {name: replace(one.at_most(most), bulk=1) for name, one in slots.items()}
         return {name: one for name, one in slots.items() if one.total > 0}
 
-    async def _promising(self, slots: Mapping[str, Slots]) -> dict[str, Slots]:
-        """Leave out the sources that nothing can be claimed of, as far as can be told without a lock."""
+    async def _promising(self, slots: Mapping[str, Slots]) -> tuple[dict[str, Slots], dict[str, set[str]]]:
+        """Leave out the sources that nothing can be claimed of, as far as can be told without a lock.
+
+        Returns also which lanes have something due, by source.
+        """
         async with self._database.read() as connection:
             reading = await now(connection)
             due = await claiming.due_lanes(connection, slots, reading)
@@ -115,11 +121,12 @@ class Claims:
             budgets = self._budgets(due.keys())
             logs = await counting.read(connection, budgets) if budgets else {}
         nothing = pauses.SourceFacts()
-        return {
+        promising = {
             name: slots[name]
             for name, lanes in due.items()
             if facts.get(name, nothing).open(reading) and _has_room(logs.get(name), lanes, reading)
         }
+        return promising, due
 
     async def _claim(
         self,
@@ -127,12 +134,14 @@ class Claims:
         slots: Mapping[str, Slots],
         probes: set[str],
         at: datetime,
+        lanes: Mapping[str, Collection[str]] | None,
         untried_since: datetime | None,
     ) -> tuple[list[Errand], int]:
         """Claim checks and decide on them; returns what to send, and how many checks were dealt with."""
         claims = await claiming.claim_due(
-            connection, at, holder=self._holder, lease=self._lease, slots=slots, untried_since=untried_since
-        )
+            connection, at, holder=self._holder, lease=self._lease, slots=slots, lanes=lanes,
+            untried_since=untried_since,
+        )  # fmt: skip
         policies = {name: source.policy for name, source in self._sources.items()}
         tasks = await claiming.plan_claims(connection, claims, policies, at, at_once=untried_since is not None)
         for name in probes - {task.claim.source for task in tasks}:
@@ -186,6 +195,14 @@ class Claims:
                 probes.add(name)
                 open_slots[name] = replace(one.at_most(1), bulk=1)
         return open_slots, probes
+
+    async def return_unsent(self, errands: Sequence[Errand]) -> None:
+        """Give back what was claimed and did not get its place soon enough: another process may be faster."""
+        async with self._database.write() as connection:
+            await claiming.put_back(connection, [task.claim for errand in errands for task in errand.tasks])
+        for errand in errands:
+            if errand.token and errand.sends:
+                self.over(errand.source, errand.token, hint=errand.hint, sent=False)
 
     def over(self, source: str, token: str, *, hint: bool, sent: bool) -> None:
         """Note that a request of a source's budget is over; the next claim, or the end, counts it as such."""

@@ -80,9 +80,7 @@ async def test_a_url_that_looks_do_not_renew_is_renewed_by_itself(world: World, 
     assert await world.status("wf") == "succeeded"
 
 
-async def test_a_file_whose_renewal_meets_404_is_gone_and_its_workflow_is_not(
-    world: World, upstream: Upstream
-) -> None:
+async def test_a_file_whose_renewal_meets_404_is_gone_and_its_workflow_is_not(world: World, upstream: Upstream) -> None:
     files = Files(upstream, stubborn=True)
     upstream.answers["/b.png/refresh"] = (404, {"title": "Not Found"})
     await world.track("wf")

@@ -87,9 +87,7 @@ async def test_an_ephemeral_workflow_that_meets_404_has_ended_as_its_delivery_sa
     assert await world.open_attention() == []
 
 
-async def test_a_hint_moves_nothing_but_makes_a_look_that_finds_the_workflow(
-    world: World, upstream: Upstream
-) -> None:
+async def test_a_hint_moves_nothing_but_makes_a_look_that_finds_the_workflow(world: World, upstream: Upstream) -> None:
     upstream.answers["/wf"] = (200, document("wf", "failed"))
     await world.deliver("wf", "succeeded", token=False)
     await world.deliver("invented", "succeeded", token=False)

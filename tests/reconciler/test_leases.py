@@ -81,9 +81,7 @@ async def test_a_wish_that_comes_during_a_look_is_not_lost(world: World, upstrea
         assert (await world.check("wf")).memory.wanted_at is None
 
 
-async def test_a_wish_that_comes_during_a_look_that_fails_is_not_lost_either(
-    world: World, upstream: Upstream
-) -> None:
+async def test_a_wish_that_comes_during_a_look_that_fails_is_not_lost_either(world: World, upstream: Upstream) -> None:
     upstream.answers["/wf"] = (403, "No.")
     upstream.pause = 0.3
     await world.track("wf")

@@ -25,40 +25,63 @@ def test_what_upstream_asks_to_wait_is_honoured_within_the_cap() -> None:
     assert within_cap(None) is None
 
 
+def begin(pace: Pace, count: int = 1, *, hint: bool = False, retry: bool = False) -> None:
+    for _ in range(count):
+        pace.claimed(hint=hint, retry=retry)
+        pace.started()
+
+
 def test_no_more_requests_at_once_than_configured() -> None:
     pace = Pace(3)
     for _ in range(3):
         assert pace.slots(0).total > 0
-        pace.started(hint=False, retry=False)
+        begin(pace)
     assert pace.slots(0).total == 0
-    pace.ended(hint=False, retry=False)
+    assert not pace.free
+    pace.ended()
     assert pace.slots(0).total == 1
+
+
+def test_what_is_claimed_counts_before_it_is_sent() -> None:
+    pace = Pace(3)
+    pace.claimed()
+    assert pace.slots(0).total == 0  # it will be sent before more is claimed
+    pace.returned()
+    assert pace.slots(0).total == 3
+
+
+def test_checks_are_claimed_ahead_where_upstream_answers_fast_and_only_there() -> None:
+    pace = Pace(4)
+    assert pace.slots(0).total == 4
+    for _ in range(100):
+        begin(pace)
+        pace.ended()
+    assert pace.slots(0.5).total == 4 + 100  # half a second of 200 answers a second
+    begin(pace, 4)
+    assert not pace.free
+    for _ in range(60):
+        pace.claimed()
+    assert pace.slots(0.55).total == 0  # more than half of it waits still
+    for _ in range(20):
+        pace.ended()
+        pace.started()
+    assert pace.slots(0.55).total == 104 - 44
+    assert pace.slots(10).total == 0  # hardly anything was answered for long: what waits is enough
 
 
 def test_work_that_failed_before_takes_half_of_the_places_at_most() -> None:
     pace = Pace(8)
     assert pace.slots(0).retries == 4
-    for _ in range(4):
-        pace.started(hint=False, retry=True)
+    begin(pace, 4, retry=True)
     assert pace.slots(0).retries == 0
     assert pace.slots(0).total == 4
 
 
-def test_hints_wait_for_four_other_looks_each_when_there_is_much_to_do() -> None:
-    pace = Pace(100)
-    assert pace.slots(0).earned == 0
-    for _ in range(8):
-        pace.started(hint=False, retry=False)
-    assert pace.slots(0).earned == 2
-    pace.started(hint=True, retry=False)
-    assert pace.slots(0).earned == 1
-
-
 def test_hints_never_take_more_than_a_fifth_of_the_places() -> None:
     pace = Pace(10)
-    pace.started(hint=True, retry=False)
+    begin(pace, hint=True)
     assert pace.slots(0).hints == 1
-    pace.started(hint=True, retry=False)
+    begin(pace, hint=True)
     assert pace.slots(0).hints == 0
 
 

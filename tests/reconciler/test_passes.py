@@ -68,9 +68,7 @@ async def test_a_pass_stops_when_its_time_is_over_and_finishes_what_it_began(
     assert report.counts["shown"] == len(upstream.seen)
 
 
-async def test_open_looks_once_at_everything_that_is_not_settled_due_or_not(
-    world: World, upstream: Upstream
-) -> None:
+async def test_open_looks_once_at_everything_that_is_not_settled_due_or_not(world: World, upstream: Upstream) -> None:
     upstream.answers["/alive"] = (202, document("alive", "processing"))
     upstream.answers["/ended"] = (200, document("ended"))
     await world.deliver("alive", "processing")
