@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import attention, bulk, checks, store
@@ -189,15 +189,19 @@ async def plan_claims(
     found, states = await loaded(connection, names)
     tasks: list[Task] = []
     waits: list[tuple[Claim, Wait]] = []
+    forgotten: list[Claim] = []
     for claim in claims:
         key = (claim.source, claim.id)
         plan = decide(states.get(key), found[key].memory, now, policies[claim.source], at_once=at_once)
-        if isinstance(plan, Wait):
+        if isinstance(plan, Wait) and states.get(key) is None and not plan.due.reasons:
+            forgotten.append(claim)
+        elif isinstance(plan, Wait):
             waits.append((claim, plan))
         else:
             until = found[key].alone_until
             tasks.append(Task(claim, plan, states.get(key), until is not None and until > now))
     await _put_off(connection, waits)
+    await _forget(connection, forgotten)
     return tasks
 
 
@@ -230,6 +234,13 @@ async def _put_off(connection: AsyncConnection, waits: Sequence[tuple[Claim, Wai
         for claim, wait in waits
     ]
     await bulk.update(connection, table, _FENCED, ("due_at", "lane", "reasons", *_GIVEN_BACK), rows)
+
+
+async def _forget(connection: AsyncConnection, claims: Iterable[Claim]) -> None:
+    """Delete checks about ids that upstream did not know, and that nobody has named again since."""
+    for claim in claims:
+        mine = (table.c.source == claim.source, table.c.id == claim.id, table.c.fence == claim.fence)
+        await connection.execute(delete(table).where(*mine, table.c.workflow.is_(None)))
 
 
 async def put_back(connection: AsyncConnection, claims: Iterable[Claim]) -> None:

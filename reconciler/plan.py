@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from receiver.ledger.nodes import Blob, WorkflowState
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import LANE_OF, TRIES, Due, Memory, plan_check, renewal_due
+from receiver.ledger.schedule import LANE_OF, NOTHING_DUE, TRIES, Due, Memory, plan_check, renewal_due
 
 # A URL that a look this recent did not renew will not be renewed by the next look either.
 RECENT = timedelta(minutes=1)
@@ -64,6 +64,8 @@ def decide(
     if memory.attempts > TRIES and not at_once:
         return GiveUp("unreachable")  # counted before their I/O, tries that crashed us are tries (R14)
     due = plan_check(state, memory, policy)
+    if "forget" in due.reasons and memory.retry_at is not None and memory.retry_at <= now:
+        return Wait(NOTHING_DUE)
     within_round = memory.attempts > 1 and memory.retry_at is not None and memory.retry_at > now
     asked_for = memory.wanted_at is not None or (at_once and unsettled(state))
     if asked_for and not within_round:

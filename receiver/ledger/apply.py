@@ -60,6 +60,8 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     names = {(e.source, e.workflow_id) for e in entries if e.workflow_id is not None}
     if names:
         batch.states = await store.lock(connection, names)
+        made = [(e.source, e.workflow_id) for e in entries if e.kind is not EvidenceKind.DELIVERY and e.workflow_id]
+        await evidence.adopt(connection, [batch.states[key] for key in sorted(batch.created.intersection(made))])
         # A look about an id that had no workflow may be about to delete the check of one made here.
         batch.checks = await checks.load(connection, names, lock=bool(batch.created) or any(e.look for e in entries))
         pks = [state.pk for state in batch.states.values() if state.pk is not None]

@@ -264,7 +264,12 @@ async def count_waiting_hints(connection: AsyncConnection, source: str, most: in
     """Return how many hints about unknown ids wait for a look, counting no further than `most`."""
     some = (
         select(checks.c.id)
-        .where(checks.c.source == source, checks.c.lane == "hints", checks.c.workflow.is_(None))
+        .where(
+            checks.c.source == source,
+            checks.c.lane == "hints",
+            checks.c.workflow.is_(None),
+            checks.c.due_at.is_not(None),
+        )
         .limit(most)
     )
     return int((await connection.execute(select(func.count()).select_from(some.subquery()))).scalar_one())

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver import __version__
 from receiver.ledger import bulk
 from receiver.ledger.entries import Entry
+from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.records import Outcome
 from receiver.ledger.tables import delivery_keys, evidence
 
@@ -70,6 +72,23 @@ class Row:
 async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Append evidence rows."""
     await bulk.insert(connection, evidence, _COLUMNS, [row.values() for row in rows])
+
+
+async def adopt(connection: AsyncConnection, states: Sequence[WorkflowState]) -> None:
+    """Give new, locked workflows the evidence that named them before they were known, such as hints (R9).
+
+    It is numbered in the order it was recorded, before whatever made the workflow.
+    """
+    e = evidence.c
+    for state in states:
+        unknown = (e.source == state.source, e.workflow_id == state.id, e.workflow.is_(None))
+        query = select(e.id).where(*unknown, e.workflow_id.is_not(None)).order_by(e.recorded_at, e.id)
+        rows = []
+        for name in (await connection.execute(query)).scalars():
+            state.evidence_seq += 1
+            rows.append((state.pk, state.evidence_seq, name))
+        state.node.dirty = state.node.dirty or bool(rows)
+        await bulk.update(connection, evidence, ("id",), ("workflow", "seq"), rows)
 
 
 async def take_keys(

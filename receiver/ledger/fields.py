@@ -10,6 +10,7 @@ import orjson
 from receiver.ledger.motion import believable, provably_older
 from receiver.ledger.nodes import ABOUT, Blob, Evidence, Node, WorkflowState
 from receiver.ledger.records import EVENT_FACTS, BlobSeen, EvidenceKind, Observation, Reading
+from receiver.ledger.runs import delivered_at
 from receiver.ledger.schedule import renewal_due
 from receiver.ledger.states import Status
 
@@ -194,3 +195,5 @@ def note_ending(state: WorkflowState, status: Status | None, evidence: Evidence)
         and status is state.node.status
     ):
         state.put("ending_delivered_at", state.ending_delivered_at or evidence.instant)
+    elif state.run > 1 and status is not None and status is state.node.status and state.ending_delivered_at is None:
+        state.put("ending_delivered_at", delivered_at(state.node, status))

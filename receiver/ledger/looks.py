@@ -54,7 +54,8 @@ def finish(
     if look.answer is Answer.GONE:
         return _missed(check, entry, state, now)
     if look.answer is Answer.REFUSED:
-        check.dropped = state is None and not _wanted_since(memory, entry)
+        if state is None:
+            return _unknown(memory, entry, now)
         memory.attempts = 0
         _forget(memory, entry, "wanted_at")
         memory.retry_at = now + DAILY
@@ -112,12 +113,7 @@ def _missed(
 ) -> tuple[list[Concern], tuple[str, ...]]:
     memory = check.memory
     if state is None:
-        memory.attempts = 0
-        _forget(memory, entry, "hinted_at")
-        # A hint about an id upstream does not know; but it may have known it by the time of the next one (R15).
-        check.dropped = memory.hinted_at is None and not _wanted_since(memory, entry)
-        memory.retry_at = now + SPACED
-        return [], ()
+        return _unknown(memory, entry, now)
     memory.attempts = 0
     _forget(memory, entry, "wanted_at")
     if memory.misses == 0 or memory.retry_at is None or entry.at >= memory.retry_at:
@@ -131,9 +127,15 @@ def _missed(
     return _concern("gone", entry, state, "upstream does not know this workflow (404)"), FAILURES
 
 
-def _wanted_since(memory: Memory, entry: Entry) -> bool:
-    """Whether somebody came to wait for this workflow while the look was under way."""
-    return memory.wanted_at is not None and memory.wanted_at > entry.at
+def _unknown(memory: Memory, entry: Entry, now: datetime) -> tuple[list[Concern], tuple[str, ...]]:
+    """Close a look at an id that only a hint or a wish has named, and that upstream does not know, or does not tell of.
+
+    It may know it by the time of the next hint (R15); until the row is forgotten it keeps that look 30 s away (R9).
+    """
+    memory.attempts = 0
+    _forget(memory, entry, "hinted_at", "wanted_at")
+    memory.retry_at = now + SPACED
+    return [], ()
 
 
 def _concern(kind: str, entry: Entry, state: WorkflowState | None, note: str) -> list[Concern]:

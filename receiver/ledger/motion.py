@@ -218,6 +218,10 @@ def _look_at_ended(node: Node, observation: Observation, evidence: Evidence, out
     return True
 
 
+# What is known of a node whatever its ending turns out to be.
+_LASTING = frozenset({"disputed", "told", "began", "delivered"})
+
+
 def retract(node: Node, kind: TransitionKind, observation: Observation, evidence: Evidence, out: Merged) -> None:
     """Replace a provisional ending, and take away what was told along with it."""
     set_status(node, observation.status or node.status, kind, observation, evidence, out)
@@ -225,4 +229,4 @@ def retract(node: Node, kind: TransitionKind, observation: Observation, evidence
         node.put(name, None)
     if node.facts.pop("error", None) is not None:
         node.dirty = True
-    node.stamps = {name: stamp for name, stamp in node.stamps.items() if name in ("disputed", "told")}
+    node.stamps = {name: stamp for name, stamp in node.stamps.items() if name in _LASTING}

@@ -35,6 +35,21 @@ source_state = Table(
     Column("busy_until", Instant),  # upstream said that it is too much (429)
     Column("keys_wanted_at", Instant),  # somebody could not check a signature without newer keys
     Column("keys_tried_at", Instant),
+    Column("probes_failed", Integer),  # in a row, of a source that is paused
+    Column("brake_off_until", Instant),  # a probe got through: until then its 404s are believed (reconciler.brake)
+)
+
+# How long workflows take, learned from those that have ended (ledger.durations). '' is any model, any type of step.
+durations = Table(
+    "durations",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("step_type", Text, primary_key=True),
+    Column("counts", Json, nullable=False),  # {"<bucket>": weight}
+    Column("told", Float, nullable=False),  # endings a delivery told of
+    Column("missed", Float, nullable=False),  # endings none told of
+    Column("learned_at", Instant, nullable=False),
 )
 
 rejections = Table(

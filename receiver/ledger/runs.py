@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from receiver.ledger.nodes import CONCURRENT, Evidence, Merged, Node, PastRun, WorkflowState
 from receiver.ledger.records import EvidenceKind, Level, Observation, Reading
 from receiver.ledger.states import Status
@@ -27,6 +29,7 @@ def begin_if_restarted(state: WorkflowState, reading: Reading, evidence: Evidenc
     state.steps, state.jobs, state.blobs = {}, {}, {}
     state.ending_delivered_at = state.vanished_at = None
     state.about.pop("error", None)
+    state.node.stamps["began"] = [evidence.instant.isoformat()]
     told = node.stamps.get("told")
     if told is not None:
         state.node.stamps["told"] = told
@@ -56,4 +59,27 @@ def only_a_hint(state: WorkflowState, reading: Reading, evidence: Evidence, out:
     if not (ended and state.run > 1) and not (alive and state.node.confirmed_at is not None):
         return False
     out.doubt = out.doubt or evidence.fresh
+    if ended and state.run > 1:
+        _remember(state, next(status for status in statuses if status.terminal), evidence)
     return True
+
+
+def _remember(state: WorkflowState, ending: Status, evidence: Evidence) -> None:
+    """Keep which ending a delivery named in a later run: if a look shows the same, it was delivered (R18)."""
+    node = state.node
+    if node.status is ending:
+        state.put("ending_delivered_at", state.ending_delivered_at or evidence.instant)
+    elif not node.status.terminal and ending not in [name for name, _ in node.stamps.get("delivered", ())]:
+        node.stamps["delivered"] = [*node.stamps.get("delivered", ()), [ending, evidence.instant.isoformat()]]
+        node.dirty = True
+
+
+def delivered_at(node: Node, ending: Status) -> datetime | None:
+    """Return when a delivery named this ending of a later run, None when none did."""
+    return next((datetime.fromisoformat(at) for name, at in node.stamps.get("delivered", ()) if name == ending), None)
+
+
+def began_at(state: WorkflowState) -> datetime | None:
+    """Return when the present run was first seen, None for the first one."""
+    began = state.node.stamps.get("began")
+    return datetime.fromisoformat(began[0]) if began else None

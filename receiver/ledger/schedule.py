@@ -13,12 +13,15 @@ from datetime import datetime, timedelta
 
 from receiver.ledger.nodes import SPACED, Blob, Node, WorkflowState
 from receiver.ledger.policy import Policy
+from receiver.ledger.runs import began_at
 
 # A moment for upstream's own reads to catch up with the callback it just sent.
 CONFIRM_AFTER = timedelta(seconds=1)
 # A look that was concurrent with an ending says nothing about it: ask again after this.
 CONFIRM_AGAIN = timedelta(seconds=5)
 CONFIRM_AT_LEAST = timedelta(minutes=5)
+# The last step or job is over: its parent's own news is given this long, and then asked for.
+PARENT_AFTER = timedelta(seconds=4)
 # No two renewals of a workflow's URLs are closer than this (R17).
 RENEW_SPACING = timedelta(seconds=10)
 RENEW_AHEAD = timedelta(minutes=5)
@@ -32,12 +35,14 @@ LANE_OF = {
     "confirm": "fresh",
     "fresh": "fresh",
     "doubt": "fresh",
+    "parent": "fresh",
     "children": "standing",
     "silence": "standing",
     "deadline": "standing",
     "blobs": "standing",
     "uncollected": "standing",
     "hint": "hints",
+    "forget": "hints",
 }
 _LANE_ORDER = ("interactive", "fresh", "standing", "hints")
 
@@ -85,6 +90,8 @@ def plan_check(state: WorkflowState | None, memory: Memory, policy: Policy) -> D
             reasons |= _after_the_end(state, memory, policy)
         else:
             reasons |= _while_alive(state, memory, policy)
+    elif not reasons and memory.retry_at is not None:
+        reasons["forget"] = memory.retry_at  # nothing is known by that id: its row only keeps looks apart
     if not reasons:
         return NOTHING_DUE
     if memory.retry_at is not None:
@@ -106,14 +113,33 @@ def _while_alive(state: WorkflowState, memory: Memory, policy: Policy) -> dict[s
     else:
         quiet_since = max(state.news_at, last)
         reasons["silence"] = min(quiet_since + policy.silence, last + 4 * policy.silence)
+    parent = _parent_at(state)
+    if parent is not None:
+        reasons["parent"] = parent
     if "overdue" not in memory.told:
         reasons["deadline"] = deadline_of(state, policy)
     return reasons
 
 
+def _parent_at(state: WorkflowState) -> datetime | None:
+    """When to look because all that is known to go on in a step, or in the workflow, has ended and it has not itself.
+
+    None when there is no such parent, or when a look was made since.
+    """
+    found: list[datetime] = []
+    for parent in (state.node, *(step for step in state.steps.values() if not step.status.terminal)):
+        under = [child for child in state.children() if state.parent_of(child) is parent]
+        if under and all(child.status.terminal for child in under):
+            last = max(under, key=lambda child: child.status_seen_at)
+            if last.finished_at is not None and (state.asked_at is None or state.asked_at < last.status_seen_at):
+                found.append(last.finished_at + PARENT_AFTER)
+    return min(found, default=None)
+
+
 def deadline_of(state: WorkflowState, policy: Policy) -> datetime:
     """Return when a workflow that has not ended becomes a person's business (attention `overdue`)."""
-    return min(filter(None, (state.node.first_seen_at, state.submitted_at))) + policy.deadline
+    began = began_at(state) if state.run > 1 else None
+    return (began or min(filter(None, (state.node.first_seen_at, state.submitted_at)))) + policy.deadline
 
 
 def uncollected_from(state: WorkflowState, policy: Policy) -> datetime | None:
@@ -173,8 +199,9 @@ def _confirm_at(state: WorkflowState, node: Node) -> datetime | None:
         return node.finished_at + CONFIRM_AFTER
     if node is not state.node:
         return None  # asked since, and upstream does not show this child's ending: asking again would not either
-    waited = (asked - node.finished_at) / 2  # upstream keeps saying nothing of use: ask ever more rarely
-    return asked + min(max(waited, CONFIRM_AGAIN), CONFIRM_AT_LEAST)
+    # Upstream keeps saying nothing of use: ask ever more rarely.
+    since = asked - node.finished_at
+    return asked + max(CONFIRM_AGAIN, min(since / 2, CONFIRM_AT_LEAST), min(since / 4, DAILY))
 
 
 def _children_at(state: WorkflowState) -> datetime | None:

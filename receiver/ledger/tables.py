@@ -217,6 +217,13 @@ evidence = Table(
     CheckConstraint(f"trust IS NULL OR trust IN ({', '.join(repr(str(t)) for t in Trust)})", name="trust"),
     Index("ix_evidence_workflow_seq", "workflow", "seq"),
     Index("ix_evidence_source_recorded", "source", "recorded_at"),
+    Index(  # what a workflow that a look makes later is to be found by
+        "ix_evidence_of_nobody",
+        "source",
+        "workflow_id",
+        postgresql_where=text("workflow IS NULL AND workflow_id IS NOT NULL"),
+        sqlite_where=text("workflow IS NULL AND workflow_id IS NOT NULL"),
+    ),
 )
 
 delivery_keys = Table(
@@ -289,9 +296,13 @@ checks = Table(
     Column("alone_until", Instant),  # a read for many did not answer for it: until then it is asked about by itself
     one_of("lane", LANES),
     Index(
-        "ix_checks_due", "due_at", postgresql_where=text("due_at IS NOT NULL"), sqlite_where=text("due_at IS NOT NULL")
+        "ix_checks_lane_due",
+        "source",
+        "lane",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
     ),
-    Index("ix_checks_source_lane", "source", "lane"),
 )
 
 attention = Table(

@@ -132,7 +132,8 @@ async def test_a_hint_about_an_id_upstream_does_not_know_leaves_nothing_behind(d
     await put(database, delivery(1, saw("succeeded"), trust=Trust.HINT, policy=HINTS))
     one = await claim_one(database, 3)
     await put(database, answer(3, one, how=Answer.GONE, policy=HINTS))
-    assert await check_of(database) is None
+    check = await check_of(database)
+    assert (set(check.reasons), check.due_at) == ({"forget"}, at(33)), "until then it keeps the next look away"
     assert await rows(database, workflows) == []
 
 

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from receiver.ledger.schedule import deadline_of
 from receiver.ledger.tables import past_runs
-from tests.ledger.applying import POLICY, answer, check_of, claim_one, delivery, loaded, put, rows, saw
+from tests.ledger.applying import POLICY, answer, attentions, check_of, claim_one, delivery, loaded, put, rows, saw
 from tests.ledger.histories import at
 
 AGAIN = replace(POLICY, restartable=True)
@@ -87,3 +88,33 @@ async def test_a_past_run_is_as_final_as_the_present_one(database):
     with pytest.raises(IntegrityError, match="R2"):
         async with database.write() as connection:
             await connection.execute(text("UPDATE past_runs SET status = 'succeeded'"))
+
+
+async def again_from(database, second):
+    await ended(database)
+    await put(database, delivery(second - 10, saw("processing"), policy=AGAIN))
+    await look(database, second, saw("processing"))
+
+
+async def test_an_ending_of_the_second_run_that_was_delivered_is_not_counted_as_missed(database):
+    await again_from(database, 110)
+    await put(database, delivery(120, saw("succeeded"), policy=AGAIN))
+    await look(database, 145, saw("succeeded", completed_at=at(119)))
+    assert (await loaded(database)).ending_delivered_at == at(120)
+
+
+async def test_a_delivery_after_the_look_that_ended_the_second_run_counts_too_if_it_names_that_ending(database):
+    await again_from(database, 110)
+    await look(database, 300, saw("succeeded", completed_at=at(119)))
+    assert (await loaded(database)).ending_delivered_at is None
+    await put(database, delivery(310, saw("failed"), policy=AGAIN))
+    assert (await loaded(database)).ending_delivered_at is None
+    await put(database, delivery(311, saw("succeeded"), policy=AGAIN))
+    assert (await loaded(database)).ending_delivered_at == at(311)
+
+
+async def test_the_deadline_of_a_later_run_counts_from_its_own_beginning(database):
+    late = POLICY.deadline.total_seconds() * 3
+    await again_from(database, late)
+    assert deadline_of(await loaded(database), AGAIN) == at(late) + POLICY.deadline
+    assert await attentions(database) == []

@@ -95,7 +95,21 @@ async def test_a_hint_moves_nothing_but_makes_a_look_that_finds_the_workflow(wor
     await one_pass(world)
     assert await world.status("wf") == "failed"
     assert await world.state("invented") is None
+    await world.let_pass(timedelta(seconds=31))
+    await one_pass(world)
     assert not (await world.check("invented")).stored
+    assert upstream.asked("invented") == 1
+
+
+async def test_a_hint_soon_after_a_404_waits_for_half_a_minute_after_it(world: World, upstream: Upstream) -> None:
+    await world.deliver("invented", "succeeded", token=False)
+    await one_pass(world)
+    await world.deliver("invented", "failed", token=False, ago=timedelta(0))
+    await one_pass(world)
+    assert upstream.asked("invented") == 1
+    await world.let_pass(timedelta(seconds=31))
+    await one_pass(world)
+    assert upstream.asked("invented") == 2
 
 
 async def test_children_left_open_under_an_ending_are_settled_by_a_look_half_a_minute_later(
