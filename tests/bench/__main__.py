@@ -49,14 +49,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="these parts only (default: all)")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="NAME", help=f"of {', '.join(CONTENDERS)}")
-    parser.add_argument("--seconds", type=float, help="measured per round and contender (default 4; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="measured per round and contender (default 4; quick: 0.5)")
     parser.add_argument("--rounds", type=int, help="rounds per contender (default 5; quick: 2)")
     parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, measures little")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     given = parser.parse_args()
     quick = given.quick
-    seconds, warm, rounds = (1.0, 0.3, 2) if quick else (4.0, 1.0, 5)
+    seconds, warm, rounds = (0.5, 0.3, 2) if quick else (4.0, 1.0, 5)
     given.plan = Plan(given.seconds or seconds, warm, given.rounds or rounds)
     given.workflows = given.workflows or (100 if quick else 1000)
     return given

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 from sqlalchemy import func, select
 
 from receiver.ledger.database import Database
@@ -46,7 +47,19 @@ async def check_series(series: Series) -> Kept | None:
     if keeps == "pgbench":
         done, found = series.sent, await pgbench.count(url)
         return Kept(done, done, max(done - found, 0), 0, 0, found)
+    if keeps == "peer":
+        return await check_peer(url, series.acknowledged)
     return await check(url, series.acknowledged) if keeps == "ledger" else None
+
+
+async def check_peer(url: str, acknowledged: Iterable[Path]) -> Kept:
+    """Compare what was answered 200 with what is in a peer's `deliveries`, which count what came again."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT body_sha256, count(*), sum(count) FROM deliveries GROUP BY 1")
+    finally:
+        await connection.close()
+    return _compared(acknowledged, {row[0]: row[1] for row in rows}, 0, sum(row[2] for row in rows))
 
 
 async def check(url: str, acknowledged: Iterable[Path]) -> Kept:

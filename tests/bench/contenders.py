@@ -32,6 +32,7 @@ class Kind:
     command: Callable[[Path, int], list[str]] | None  # None: not a server, but a program that is its own load
     keeps: str = "ledger"
     copies: float = mix.DUPLICATES
+    processes: int = 1
     needs: tuple[str, ...] = ()
 
 
@@ -61,20 +62,33 @@ def _module(module: str, *more: str) -> Callable[[Path, int], list[str]]:
     ]  # fmt: skip
 
 
-def _ceiling(name: str) -> Callable[[Path, int], list[str]]:
-    return _module("tests.bench.ceilings", name)
+def _server(name: str) -> Callable[[Path, int], list[str]]:
+    return _module("tests.bench.servers", name)
+
+
+def _peer(name: str, *more: str) -> Callable[[Path, int], list[str]]:
+    return _module(f"tests.bench.peers.{name}", *more)
 
 
 CONTENDERS = {
     kind.name: kind
     for kind in (
-        Kind("bare", "bare ASGI app: reads, answers 204", "", _ceiling("bare"), keeps=""),
-        Kind("no-store", "our server, store taken out", "", _ceiling("no-store"), keeps=""),
+        Kind("bare", "bare ASGI app: reads, answers 204", "", _server("bare"), keeps=""),
+        Kind("no-store", "our server, store taken out", "", _server("no-store"), keeps=""),
         Kind("sqlite", "hookledger serve, SQLite", "sqlite", _serve()),
         Kind("postgresql", "hookledger serve, PostgreSQL", "postgresql", _serve()),
-        Kind("postgresql-2", "the same, two workers", "postgresql", _serve("--workers", "2")),
+        Kind("postgresql-2", "hookledger serve, PostgreSQL, 2 workers", "postgresql", _serve("--workers", "2"), processes=2),
+        Kind("all-new", "PostgreSQL, no copies in the traffic", "postgresql", _serve(), copies=0),
+        Kind("replays", "PostgreSQL, half of it copies", "postgresql", _serve(), copies=1),
+        Kind("sqlite-single", "SQLite, one delivery per commit", "sqlite", _server("single")),
+        Kind("postgresql-single", "PostgreSQL, one delivery per commit", "postgresql", _server("single")),
+        Kind("orm", "Starlette + SQLAlchemy ORM", "postgresql", _peer("orm"), keeps="peer"),
+        Kind(
+            "orm-2", "Starlette + SQLAlchemy ORM, 2 processes", "postgresql", _peer("orm", "--workers", "2"),
+            keeps="peer", processes=2,
+        ),
         Kind("pgbench", "pgbench, one transaction per delivery", "postgresql", None, keeps="pgbench"),
-    )
+    )  # fmt: skip
 }
 
 

@@ -134,8 +134,8 @@ def limit_of(series: Series) -> str:
     cost = _share(series, lambda r: r.server_cpu)
     if load >= FULL:
         return f"the load generator is the limit ({load:.2f} of a core): the server could do more."
-    if server >= FULL:
-        return f"one core of the server is the limit: {cost:.0f} µs of it per delivery ({server:.2f} of a core)."
+    if server >= FULL * series.contender.kind.processes:
+        return f"the server's own core is the limit: {cost:.0f} µs of it per delivery ({server:.2f} of a core)."
     if server + database + load + others >= 0.8 * machine.cores():
         return (
             f"all {machine.cores()} cores are taken: server {server:.2f}, database {database:.2f}, load {load:.2f},"

@@ -1,6 +1,6 @@
-"""What a receiver could do at most: two servers that store nothing, on the very server settings of `serve`.
+"""Servers to compare ours with, on the very server settings of `serve`: two that store nothing, one without batches.
 
-`python -m tests.bench.ceilings no-store|bare --config FILE --port N`
+`python -m tests.bench.servers bare|no-store|single --config FILE --port N`
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -38,7 +40,7 @@ class Storeless(Intake):
     def start(self) -> None:
         """There is nothing to start."""
 
-    async def submit(self, entry: Entry) -> Result:
+    async def submit(self, entry: Entry, ends: float | None = None) -> Result:
         """Return what the ledger would say of the first delivery ever."""
         name, now = new_id(), datetime.now(UTC)
         if entry.reading is None or entry.workflow_id is None:
@@ -75,13 +77,23 @@ async def _serve(app: Any, port: int) -> None:
 
 
 async def _no_store(file: Path, port: int) -> None:
+    """Our server, whose intake keeps nothing: what the store costs is what it is faster by."""
+    await _ours(file, port, Storeless)
+
+
+async def _single(file: Path, port: int) -> None:
+    """Our server, each delivery in a transaction of its own: what group commit is worth is what it is slower by."""
+    await _ours(file, port, partial(Intake, max_batch=1))
+
+
+async def _ours(file: Path, port: int, intake: Callable[[Database], Intake]) -> None:
     config = load_config(file)
     redactor = Redactor(config.secret_values())
     setup_logging(redactor)
     database = await Database.open(config.database.url)
     try:
         await migrate.upgrade(database)
-        await _serve(build_app(config, database, redactor, Storeless(database)), port)
+        await _serve(build_app(config, database, redactor, intake(database)), port)
     finally:
         await database.close()
 
@@ -90,13 +102,13 @@ async def _bare(file: Path, port: int) -> None:
     await _serve(Bare(load_config(file)), port)
 
 
-CEILINGS = {"no-store": _no_store, "bare": _bare}
+SERVERS = {"bare": _bare, "no-store": _no_store, "single": _single}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("ceiling", choices=sorted(CEILINGS))
+    parser.add_argument("server", choices=sorted(SERVERS))
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(CEILINGS[given.ceiling](given.config, given.port))
+        runner.run(SERVERS[given.server](given.config, given.port))
