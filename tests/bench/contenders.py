@@ -52,22 +52,22 @@ class Contender:
         return self.kind.name
 
 
-def _serve(*more: str) -> Callable[[Path, int], list[str]]:
+def _serve(workers: int = 1) -> Callable[[Path, int], list[str]]:
+    more = ("--workers", str(workers)) if workers > 1 else ()
     return lambda config, port: hookledger(config, "serve", "--no-reconciler", "--port", str(port), *more)
 
 
 def _module(module: str, *more: str) -> Callable[[Path, int], list[str]]:
-    return lambda config, port: [
-        sys.executable, "-m", module, *more, "--config", str(config), "--port", str(port),
-    ]  # fmt: skip
+    start = (sys.executable, "-m", module, *more)
+    return lambda config, port: [*start, "--config", str(config), "--port", str(port)]
 
 
 def _server(name: str) -> Callable[[Path, int], list[str]]:
     return _module("tests.bench.servers", name)
 
 
-def _peer(name: str, *more: str) -> Callable[[Path, int], list[str]]:
-    return _module(f"tests.bench.peers.{name}", *more)
+def _peer(name: str, workers: int = 1) -> Callable[[Path, int], list[str]]:
+    return _module(f"tests.bench.peers.{name}", "--workers", str(workers))
 
 
 CONTENDERS = {
@@ -77,18 +77,24 @@ CONTENDERS = {
         Kind("no-store", "our server, store taken out", "", _server("no-store"), keeps=""),
         Kind("sqlite", "hookledger serve, SQLite", "sqlite", _serve()),
         Kind("postgresql", "hookledger serve, PostgreSQL", "postgresql", _serve()),
-        Kind("postgresql-2", "hookledger serve, PostgreSQL, 2 workers", "postgresql", _serve("--workers", "2"), processes=2),
+        Kind("postgresql-2", "hookledger serve, PostgreSQL, 2 workers", "postgresql", _serve(workers=2), processes=2),
         Kind("all-new", "PostgreSQL, no copies in the traffic", "postgresql", _serve(), copies=0),
         Kind("replays", "PostgreSQL, half of it copies", "postgresql", _serve(), copies=1),
         Kind("sqlite-single", "SQLite, one delivery per commit", "sqlite", _server("single")),
         Kind("postgresql-single", "PostgreSQL, one delivery per commit", "postgresql", _server("single")),
         Kind("orm", "Starlette + SQLAlchemy ORM", "postgresql", _peer("orm"), keeps="peer"),
+        Kind("orm-2", "the same, 2 processes", "postgresql", _peer("orm", workers=2), keeps="peer", processes=2),
         Kind(
-            "orm-2", "Starlette + SQLAlchemy ORM, 2 processes", "postgresql", _peer("orm", "--workers", "2"),
-            keeps="peer", processes=2,
+            "django-2",
+            "Django, gunicorn, 2 processes",
+            "postgresql",
+            _peer("django_peer", workers=2),
+            keeps="peer",
+            processes=2,
+            needs=("django", "gunicorn", "psycopg"),
         ),
         Kind("pgbench", "pgbench, one transaction per delivery", "postgresql", None, keeps="pgbench"),
-    )  # fmt: skip
+    )
 }
 
 

@@ -170,8 +170,10 @@ class Connection(asyncio.Protocol):
 
 def _length(data: bytes, end: int) -> int:
     place = data.find(b"content-length: ", 0, end)
-    if place < 0:
-        return 0
+    if place < 0:  # uvicorn writes it in small letters, others do not
+        place = data.find(b"Content-Length: ", 0, end)
+        if place < 0:
+            return 0
     return int(data[place + 16 : data.index(b"\r", place)])
 
 
