@@ -24,6 +24,7 @@ from receiver.ledger.entries import Entry, Result
 from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
 from receiver.patience import Patience
+from receiver.seldom import Seldom
 from receiver.suspects import Suspects
 
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
@@ -61,6 +62,8 @@ class Counters:
     committed: int = 0
     quarantined: int = 0  # entries the ledger could not take as they were
     failed: int = 0  # entries answered IntakeUnavailable
+    failing_since: float | None = None  # monotonic; None once a commit went well
+    failed_at: float = 0.0  # monotonic, of the last commit that failed
     last_batch: int = 0
     last_commit: float = 0.0
 
@@ -105,6 +108,8 @@ class Intake:
         self._careful_until = 0.0
         self._patience = Patience(lambda: IntakeUnavailable("the ledger did not commit in time"))
         self.counters = Counters()
+        self._say_failed = Seldom("commit failed", level="error")
+        self._say_poisoned = Seldom("poisoned", level="error")
 
     def start(self) -> None:
         """Begin to commit. Call once, inside the event loop."""
@@ -255,7 +260,7 @@ class Intake:
     async def _set_aside(self, waiting: _Waiting, error: _Poisoned) -> None:
         """Keep an entry that cannot be applied as it came, for a person to look at: a retry would fare no better."""
         cause = error.__cause__
-        log_event("poisoned", level="error", error=cause, source=waiting.entry.source, sha256=waiting.entry.body_sha256)
+        self._say_poisoned.log(error=cause, source=waiting.entry.source, sha256=waiting.entry.body_sha256)
         problem = f"the ledger could not take it: {type(cause).__name__}"
         plain = replace(waiting.entry, reading=None, problem=problem, look=None, told=None)
         # What it says of itself may be what cannot be stored, so each try says less.
@@ -304,6 +309,7 @@ class Intake:
             self.counters.batches += 1
             self.counters.committed += len(entries)
             self.counters.last_batch = len(entries)
+            self.counters.failing_since = None
             self.counters.last_commit = time.monotonic() - began
             return results
         raise AssertionError("the last try either returns or raises")
@@ -317,7 +323,9 @@ class Intake:
             raise _Held({n for n, key in enumerate(keys) if key in held})
 
     def _unavailable(self, error: Exception) -> IntakeUnavailable:
-        log_event("commit failed", level="error", error=error)
+        self._say_failed.log(error=error)
+        self.counters.failed_at = time.monotonic()
+        self.counters.failing_since = self.counters.failing_since or self.counters.failed_at
         return IntakeUnavailable(str(error) if isinstance(error, LedgerError) else "the database failed to commit")
 
 

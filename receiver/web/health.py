@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
@@ -14,6 +17,8 @@ from receiver.ledger.database import LedgerError
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.auth import needs
 from receiver.web.site import Site
+
+FAILURES_COUNT_FOR = 10.0  # seconds after a commit failed, when none was tried since
 
 
 def routes() -> list[Route]:
@@ -35,16 +40,32 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Ready for traffic: the database answers and its schema is of this version; 503 with the reason otherwise."""
+    """Ready for traffic: the database answers, its schema is of this version, and what came last could be committed;
+    503 with the reason otherwise."""
     site = site_of(request)
-    problem: str | None = None
+    problem = _commits_fail(site)
     try:
-        await migrate.ensure_current(site.database)
+        # Whoever asks gives up soon; so a database that says nothing is one that is away.
+        async with asyncio.timeout(site.config.server.answer_within.total_seconds()):
+            await migrate.ensure_current(site.database)
+    except TimeoutError:
+        problem = "the database does not answer in time"
     except LedgerError as error:
         problem = str(error)
     except DBAPIError:
         problem = "the database does not answer as it should"
     return answer(site, {"status": "not ready" if problem else "ready", "problem": problem}, 503 if problem else 200)
+
+
+def _commits_fail(site: Site) -> str | None:
+    """Say so when deliveries cannot be kept although the database may be read, as on a full disk.
+
+    Believed for a while only: with nobody sending us anything, nothing would ever show that it is over.
+    """
+    counters, now = site.intake.counters, time.monotonic()
+    if counters.failing_since is None or now - counters.failed_at > FAILURES_COUNT_FOR:
+        return None
+    return f"deliveries could not be committed for {now - counters.failing_since:.0f} s"
 
 
 async def metrics(request: Request) -> Response:

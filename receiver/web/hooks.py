@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 from starlette.routing import BaseRoute, Route
@@ -33,6 +34,7 @@ from receiver.providers.base import (
 )
 from receiver.providers.ids import is_id
 from receiver.providers.tokens import check_token
+from receiver.seldom import Seldom
 from receiver.web.bodies import Bodies, ClientLeft, NoRoom, TooLarge, TooSlow, throw_away
 from receiver.web.inbound import headers_of, kept_headers, query_of
 from receiver.web.rejections import Rejections
@@ -102,6 +104,7 @@ class Hooks:
         # Reading keys and asking for new ones take half of the time each.
         self._signers = Signers(site.database, self._answer_within / 2)
         self._turn = asyncio.Semaphore(1)
+        self._say_refused = Seldom("delivery")
         self._bodies = Bodies(
             largest=config.server.max_body, within=config.server.body_timeout.total_seconds(), room=room
         )
@@ -129,7 +132,7 @@ class Hooks:
             self._count(refusal, scope, delivery)
             await _refuse(send, receive, refusal, whole=delivery.whole)
         else:
-            _log(delivery, 200, result.outcome, result.evidence)
+            log_soon("delivery", **_told(delivery, 200, result.outcome, result.evidence))
             body = orjson.dumps({"delivery": result.evidence or None, "outcome": result.outcome})
             await _send(send, 200, body, _JSON)
         finally:
@@ -138,7 +141,8 @@ class Hooks:
 
     def _count(self, refusal: Refusal, scope: Scope, delivery: _Delivery) -> None:
         if refusal.reason is None:
-            _log(delivery, refusal.status, "refused", None)
+            # Of an outage's thousands of refusals, one a second is told.
+            self._say_refused.log(**_told(delivery, refusal.status, "refused", None))
             return
         self._rejections.add(
             delivery.source.name,
@@ -301,16 +305,16 @@ _TITLES = {
 }
 
 
-def _log(delivery: _Delivery, status: int, outcome: Outcome | str, name: str | None) -> None:
-    log_soon(
-        "delivery",
-        source=delivery.source.name,
-        status=status,
-        outcome=outcome,
-        workflow=delivery.workflow_id,
-        delivery=name or None,
-        ms=round((time.perf_counter() - delivery.began) * 1000, 1),
-    )
+def _told(delivery: _Delivery, status: int, outcome: Outcome | str, name: str | None) -> dict[str, Any]:
+    """Return what the log tells of a delivery."""
+    return {
+        "source": delivery.source.name,
+        "status": status,
+        "outcome": outcome,
+        "workflow": delivery.workflow_id,
+        "delivery": name or None,
+        "ms": round((time.perf_counter() - delivery.began) * 1000, 1),
+    }
 
 
 def routes(hooks: Hooks) -> list[BaseRoute]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 def number(name: str, default: float) -> float:
-    """Return the number in `HOOKLEDGER_CHAOS_<name>`, or the default."""
-    return float(os.environ.get(f"HOOKLEDGER_CHAOS_{name}") or default)
+    """Return the number in `CHAOS_<name>`, or the default."""
+    return float(os.environ.get(f"CHAOS_{name}") or default)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Size:
 def size() -> Size:
     """Return what the environment asks for.
 
-    The whole test is SECONDS=300 DELIVERIES=50000 WORKFLOWS=2000 LEAST=5 MOST=20 (each after `HOOKLEDGER_CHAOS_`).
+    The whole test is CHAOS_SECONDS=300 CHAOS_DELIVERIES=50000 CHAOS_WORKFLOWS=2000 CHAOS_LEAST=5 CHAOS_MOST=20.
+    (Not `HOOKLEDGER_…`: those are settings, and the programs under test refuse what they do not know.)
     """
     return Size(
         seconds=number("SECONDS", 8),

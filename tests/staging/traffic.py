@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,12 +46,14 @@ class Traffic:
     """So many connections, each with one delivery at a time; `stop` ends it when all that was sent is answered.
 
     `counts`: acknowledged, answered (with another status, by status), torn (sent, and the connection broke before an
-    answer), refused (nobody listened), again (sent once more although answered).
+    answer), refused (nobody listened), again (sent once more although answered), curt (a 503 that does not say when to
+    come again). `slowest` is how long the slowest answer took, in seconds; `last` when the last 200 came (monotonic).
     """
 
     def __init__(self, port: int, path: str, targets: list[Target], *, seed: int, lanes: int = 16) -> None:
         self.sent: list[Sent] = []
         self.counts: Counter[str] = Counter()
+        self.slowest = self.last = 0.0
         self._port, self._path, self._targets = port, path, targets
         self._stopping = asyncio.Event()
         self._tasks = [asyncio.create_task(self._lane(n, random.Random(f"{seed}-{n}"))) for n in range(lanes)]
@@ -102,18 +105,22 @@ class Traffic:
             return False
         one.tries += 1
         self.counts["sent"] += 1
+        began = time.monotonic()
         try:
-            status, body = await asyncio.wait_for(link.post(one.body), ANSWER_WITHIN)
+            status, body, patient = await asyncio.wait_for(link.post(one.body), ANSWER_WITHIN)
         except (OSError, EOFError, TimeoutError):
             self.counts["torn"] += 1
             await link.close()
             return False
         self.counts["answers"] += 1
+        self.counts["curt"] += status == 503 and not patient
+        self.slowest = max(self.slowest, time.monotonic() - began)
         if status != 200:
             self.counts[f"answered {status}"] += 1
             return False
         one.names.append(json.loads(body)["delivery"])
         self.counts["acknowledged"] += 1
+        self.last = time.monotonic()
         return True
 
 
@@ -130,7 +137,8 @@ class _Link:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
 
-    async def post(self, body: bytes) -> tuple[int, bytes]:
+    async def post(self, body: bytes) -> tuple[int, bytes, bool]:
+        """Return the status, the body, and whether the answer says when to come again."""
         assert self._streams is not None
         reader, writer = self._streams
         kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
@@ -140,7 +148,7 @@ class _Link:
         answered = await reader.readexactly(length)
         if "connection: close" in lines:
             await self.close()
-        return int(lines[0].split()[1]), answered
+        return int(lines[0].split()[1]), answered, any(line.startswith("retry-after:") for line in lines)
 
     async def close(self) -> None:
         streams, self._streams = self._streams, None
