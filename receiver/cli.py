@@ -20,6 +20,7 @@ COMMANDS = {
     "list": "receiver.commands.ask:list_workflows",
     "reconcile": "reconciler.cli:reconcile",
     "refetch": "reconciler.cli:refetch",
+    "replay": "receiver.commands.replay:replay",
     "sandbox": "receiver.sandbox.command:sandbox",
     "serve": "receiver.commands.serve:serve",
     "show": "receiver.commands.ask:show",

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
-from typing import Any
-
-import orjson
 
 from receiver.ledger.entries import Answer, Look
-from receiver.ledger.records import Level, Reading
-from receiver.ledger.states import Status
+from receiver.ledger.records import Reading
 from receiver.logs import log_event, without_query
-from receiver.providers.base import CredentialsRefused, Request, Response, Unreadable, UpstreamBusy
-from receiver.providers.jsonbody import parse
+from receiver.providers.base import CredentialsRefused, Request, Response, UpstreamBusy
+from receiver.reading import MANY, parts_of, read_many, take_part
 from receiver.redaction import Redactor
 from reconciler.claiming import Task
 from reconciler.plan import Refetch
 from reconciler.refetch import KEPT_HEADERS, Asked, entry_of, look_of
 from reconciler.source import Source
 
-# Which answer a part was taken out of: evidence of one workflow does not hold what upstream said of the others.
-PART_OF = "hookledger-part-of-sha256"
 # What only a look at the workflow itself may bring once it has ended: whether lists sign URLs afresh, no upstream says.
 _ONLY_ALONE = frozenset({"wanted", "blobs", "uncollected"})
 
@@ -67,7 +59,7 @@ async def ask_many(source: Source, tasks: Sequence[Task], redactor: Redactor, no
         if request is not None:
             source.in_time(tasks[0].claim)
             response = await source.transport.send(request)
-            readings = {one.workflow_id: one for one in source.provider.read_bulk(response, source.account)}
+            readings = read_many(source.provider, response, source.account)
     except Exception as problem:  # noqa: BLE001 - whatever it is, single looks go on
         error = problem
     if response is not None:
@@ -112,7 +104,7 @@ def _told(
 ) -> list[Asked]:
     """Take the answer apart. `alone` says that upstream does answer such requests, only not for who is missing."""
     wanted = readings.keys() & {task.claim.id for task in tasks}
-    parts = _parts(response.body, wanted) if response is not None else {}
+    parts = parts_of(response.body, wanted) if response is not None else {}
     asked: list[Asked] = []
     for task in tasks:
         reading = readings.get(task.claim.id)
@@ -120,45 +112,14 @@ def _told(
             look = Look(task.claim.fence, Answer.OMITTED, evidence=False, alone=alone)
             asked.append(Asked(entry_of(source, task, look, now), look.answer))
             continue
-        reading = _doubted_if_bare(reading)
         look = Look(task.claim.fence, Answer.SHOWN, alone=reading.needs_look)
         entry = entry_of(source, task, look, response.sent_at)
         entry.reading = reading
         entry.http_status, entry.http_date = response.status, response.date
         entry.headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
-        entry.body = parts.get(task.claim.id, response.body)
-        if entry.body is not response.body:
-            entry.headers[PART_OF] = sha256(response.body).hexdigest()
-        entry.body_sha256 = sha256(entry.body).hexdigest()
+        take_part(entry, response.body, parts.get(task.claim.id), MANY)
         asked.append(Asked(entry, look.answer, response.status))
     return asked
-
-
-def _doubted_if_bare(reading: Reading) -> Reading:
-    """A list may leave out the files of what has succeeded (no upstream says whether it does): then a look is due."""
-    ended_well = any(seen.level is Level.WORKFLOW and seen.status is Status.SUCCEEDED for seen in reading.observations)
-    if ended_well and not reading.blobs:
-        return replace(reading, complete=False, needs_look=True)
-    return reading
-
-
-def _parts(body: bytes, ids: Collection[str]) -> dict[str, bytes]:
-    """Return the outermost object about each of these ids in a JSON answer, written again; {} when it is none."""
-    found: dict[str, bytes] = {}
-    try:
-        left: deque[Any] = deque([parse(body)])
-    except Unreadable:
-        return found
-    while left:
-        value = left.popleft()
-        if type(value) is dict:
-            name = value.get("id")
-            if type(name) is str and name in ids and name not in found:
-                found[name] = orjson.dumps(value)
-            left.extend(value.values())
-        elif type(value) is list:
-            left.extend(value)
-    return found
 
 
 def _log(source: Source, request: Request | None, found: AskedMany, message: str | None, seconds: float) -> None:

@@ -20,11 +20,11 @@ from receiver.providers.base import (
     UpstreamGone,
     UpstreamRefused,
 )
+from receiver.reading import ASKED, BLOB, RENEWAL, read_renewal
 from receiver.redaction import Redactor
 from reconciler.claiming import Task
 from reconciler.pace import backoff, within_cap
 from reconciler.plan import GiveUp, Relink
-from reconciler.relink import read_relink
 from reconciler.source import Source
 from reconciler.transport import ElsewhereRefused
 
@@ -101,7 +101,7 @@ def _request(source: Source, task: Task) -> tuple[Request, str | None]:
 
 def _read(source: Source, task: Task, blob: str | None, response: Response) -> Reading:
     if blob is not None:
-        return read_relink(source.provider, task.claim.id, blob, response, source.account)
+        return read_renewal(source.provider, task.claim.id, blob, response, source.account)
     return source.provider.read_status(task.claim.id, response, source.account)
 
 
@@ -135,6 +135,8 @@ def _asked(
     entry.reading = reading
     entry.http_status, entry.http_date = response.status, response.date
     entry.headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    if look.blob is not None:
+        entry.headers |= {ASKED: RENEWAL, BLOB: look.blob}
     entry.body, entry.body_sha256 = response.body, sha256(response.body).hexdigest()
     source.offset.read(response.sent_at, response.received_at, response.date)
     return Asked(entry, look.answer, response.status)

@@ -7,7 +7,7 @@ checks, then dedupe keys), so that batches of several processes cannot block eac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,13 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.ledger import attention, checks, correlation, evidence, figures, hints, labels, looks, store
 from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
-from receiver.ledger.entries import Answer, Entry, Result
-from receiver.ledger.merge import by_hand, merge, merge_gone
-from receiver.ledger.nodes import ABOUT, SPACED, Evidence, Merged, WorkflowState
+from receiver.ledger.entries import Entry, Result
+from receiver.ledger.nodes import SPACED, Merged, WorkflowState
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Transition
 from receiver.ledger.schedule import deadline_of, plan_check, uncollected_from
 from receiver.ledger.store import Key
+from receiver.ledger.taking import first_via, take, take_answer, tell
+
+# Decisions that read evidence once more name it: a delivery or a decision that came again and changed something, and
+# one that was applied again on purpose.
+REPEATED, AGAIN = "repeated", "again"
+TOO_LATE = "its lease had ended: kept, not applied"
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     overtaken = await checks.overtaken(connection, [(e.source, e.workflow_id, e.look) for e in entries if e.look], now)
     for entry in entries:
         if entry.creates and (entry.source, entry.workflow_id) not in overtaken:
-            wanted.setdefault((entry.source, entry.workflow_id or ""), (now, _via(entry)))
+            wanted.setdefault((entry.source, entry.workflow_id or ""), (now, first_via(entry)))
     batch.created = await store.create_missing(connection, wanted) if wanted else set()
     names = {(e.source, e.workflow_id) for e in entries if e.workflow_id is not None}
     if names:
@@ -75,10 +80,6 @@ async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: date
     policies = {(entry.source, entry.workflow_id or ""): entry.policy for entry in entries}
     await figures.write(connection, figures.of_batch(entries, results, batch.states, before, policies, now), now)
     return results
-
-
-def _via(entry: Entry) -> str:
-    return {EvidenceKind.DELIVERY: "delivery", EvidenceKind.FETCH: "look"}.get(entry.kind, "track")
 
 
 async def _recognise(
@@ -122,25 +123,40 @@ def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | Non
         batch.repeats[repeated] = batch.repeats.get(repeated, 0) + 1
     if state is None or entry.reading is None:
         return _quarantine(batch, entry, name, fresh=new is not None)
-    merged = _merge(batch, entry, state, name, fresh=new is not None)
     if new is None:
-        return Result(name, Outcome.DUPLICATE, merged, state)
+        return Result(name, Outcome.DUPLICATE, _merge_repeated(batch, entry, state, name), state)
+    merged = _merge(batch, entry, state, name, fresh=True)
     outcome = Outcome.APPLIED if merged.moved or entry.kind is EvidenceKind.DECISION else Outcome.RECORDED
     _keep(batch, entry, name, outcome, state)
     return Result(name, outcome, merged, state, created=key in batch.created)
 
 
 def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh: bool) -> Merged:
-    assert entry.reading is not None
-    # Nothing arrives after it is recorded, but a receiver's clock may be ahead of the ledger's. What comes again is as
-    # old as when it came first: a look sent since knows better (R4).
-    at = min(entry.at, batch.now, batch.first_at.get((entry.source, entry.key or ""), batch.now))
-    facts = Evidence(name, entry.kind, at, batch.now, _via(entry), entry.trust, entry.http_date, fresh)
-    reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
-    merged = merge(state, reading, facts, restartable=entry.policy.restartable)
-    tell(state, entry)
+    merged = take(state, entry, name, batch.now, batch.first_at.get((entry.source, entry.key or "")), fresh=fresh)
     settle_batch(batch, entry, state, merged, name)
     return merged
+
+
+def _merge_repeated(batch: Batch, entry: Entry, state: WorkflowState, name: str) -> Merged:
+    """Merge what came before once more (R13). What that changes is kept as a decision, so that replay knows of it."""
+    changed = [one for one in state.marks() if one.dirty]
+    for one in changed:
+        one.dirty = False
+    merged = _merge(batch, entry, state, name, fresh=False)
+    if merged.transitions or state.dropped_blobs or any(one.dirty for one in state.marks()):
+        first_at = batch.first_at.get((entry.source, entry.key or ""), entry.at)
+        repeated = replace(entry, again=None, decision={REPEATED: name}, at=min(entry.at, first_at))
+        _keep(batch, _without_body(repeated), evidence.new_id(), Outcome.APPLIED, state)
+    for one in changed:
+        one.dirty = True
+    return merged
+
+
+def _without_body(entry: Entry) -> Entry:
+    """Return a decision to read evidence once more; `trust` stays what it was read with."""
+    decision = entry.decision if entry.again is None else {AGAIN: entry.again}
+    bare = replace(entry, kind=EvidenceKind.DECISION, decision=decision, body=b"", body_sha256="", identity=None)
+    return replace(bare, headers={})
 
 
 def settle_batch(batch: Batch, entry: Entry, state: WorkflowState, merged: Merged, name: str) -> None:
@@ -166,26 +182,9 @@ def forgive(check: Check, now: datetime) -> None:
         check.dirty = True
 
 
-def tell(state: WorkflowState, entry: Entry) -> None:
-    """Fill in what a person or the registered URL says of a workflow; context is added to, label by label."""
-    if entry.ref is not None and state.about.get("ref") is None:
-        state.tell("ref", entry.ref)
-    if entry.submitted_at is not None:
-        state.put("submitted_at", state.submitted_at or entry.submitted_at)
-    for column, value in (entry.told or {}).items():
-        if column not in ABOUT or value is None:
-            continue
-        if column not in state.node.stamps.get("told", ()):
-            state.node.stamps["told"] = sorted({*state.node.stamps.get("told", ()), column})
-            state.node.dirty = True
-        known = state.about.get("context") or {}
-        changed = state.tell(column, {**known, **value} if column == "context" else value)
-        state.relabelled |= changed and column == "context"
-
-
 def _keep(batch: Batch, entry: Entry, name: str, outcome: Outcome, state: WorkflowState | None) -> evidence.Row:
     """Put an evidence row in the batch, numbered under its workflow's lock."""
-    row = evidence.Row(name, entry, outcome, batch.now)
+    row = evidence.Row(name, entry if entry.again is None else _without_body(entry), outcome, batch.now)
     if state is not None:
         state.evidence_seq += 1
         state.node.dirty = True
@@ -231,21 +230,17 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
     lapsed = check.leased_until is not None and check.leased_until <= batch.now
     made_meanwhile = state is None and check.workflow is not None  # after we looked for it: it is not ours to plan
     if check.fence != look.fence or lapsed or not check.stored or made_meanwhile:
-        if look.evidence:
-            _keep(batch, entry, name, Outcome.RECORDED, state).problem = "its lease had ended: kept, not applied"
+        if look.evidence and (check.stored or state is not None):  # else it was forgotten meanwhile, and stays so
+            _keep(batch, entry, name, Outcome.RECORDED, state).problem = TOO_LATE
         return Result(name, Outcome.RECORDED, state=state, stale=True)
     merged = None
     if look.evidence:
         row = _keep(batch, entry, name, Outcome.APPLIED, state)
         looks.keep_body_once(check, row)
-    if look.answer is Answer.SHOWN and state is not None and entry.reading is not None:
-        merged = _merge(batch, entry, state, name, fresh=True)
-    elif look.blob is not None and look.answer in (Answer.GONE, Answer.REFUSED) and state is not None:
-        looks.refuse_renewal(state, entry, batch.now)
-    elif look.answer is Answer.GONE and state is not None:
-        facts = Evidence(name, entry.kind, entry.at, batch.now, "look", None, entry.http_date)
-        merged = merge_gone(state, facts)
-        settle_batch(batch, entry, state, merged, name)
+    if state is not None:
+        merged = take_answer(state, entry, name, batch.now)
+        if merged is not None:
+            settle_batch(batch, entry, state, merged, name)
     raised, closed = looks.finish(check, entry, state, batch.now)
     batch.raised += raised
     if state is not None and not batch.concerns.get(state.pk or 0, set()).isdisjoint(closed):

@@ -157,6 +157,10 @@ class WorkflowState:
         self.node.dirty = True
         return True
 
+    def marks(self) -> list[Node | Blob]:
+        """Return everything that carries a mark of having changed."""
+        return [self.node, *self.steps.values(), *self.jobs.values(), *self.blobs.values()]
+
     def parent_of(self, node: Node) -> Node:
         """Return the node whose end ends this one: a job's step where it is known, else the workflow."""
         if node.level is Level.JOB and node.step is not None and node.step in self.steps:

@@ -109,17 +109,39 @@ def _state(row: Mapping[str, Any]) -> WorkflowState:
     return state
 
 
+def past_node(row: Mapping[str, Any]) -> Node:
+    """Return what a workflow was at the end of a run that is over."""
+    return _node(Level.WORKFLOW, "", row)
+
+
+def step(row: Mapping[str, Any]) -> Node:
+    """Return a step."""
+    return _node(Level.STEP, row["key"], row)
+
+
+def job(row: Mapping[str, Any]) -> Node:
+    """Return a job."""
+    found = _node(Level.JOB, row["key"], row)
+    found.step = row["step"]
+    return found
+
+
+def blob(row: Mapping[str, Any]) -> Blob:
+    """Return an output file."""
+    found = Blob(row["id"])
+    for name in BLOB:
+        setattr(found, name, row[name])
+    return found
+
+
 async def _load_children(connection: AsyncConnection, states: Mapping[int, WorkflowState]) -> None:
     keys = [(pk, state.run) for pk, state in sorted(states.items())]
     for row in await bulk.by_keys(connection, steps, ("workflow", "run"), keys, raw=_RAW):
-        states[row["workflow"]].steps[row["key"]] = _node(Level.STEP, row["key"], row)
+        states[row["workflow"]].steps[row["key"]] = step(row)
     for row in await bulk.by_keys(connection, jobs, ("workflow", "run"), keys, raw=_RAW):
-        job = states[row["workflow"]].jobs[row["key"]] = _node(Level.JOB, row["key"], row)
-        job.step = row["step"]
+        states[row["workflow"]].jobs[row["key"]] = job(row)
     for row in await bulk.by_keys(connection, blobs, ("workflow", "run"), keys):
-        blob = states[row["workflow"]].blobs[row["id"]] = Blob(row["id"])
-        for name in BLOB:
-            setattr(blob, name, row[name])
+        states[row["workflow"]].blobs[row["id"]] = blob(row)
 
 
 def _node_values(node: Node) -> tuple[Any, ...]:

@@ -54,7 +54,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP answer. `sent_at` and `received_at` are our clock; `date` is the answer's `Date` header, upstream's."""
+    """One HTTP answer. `sent_at` and `received_at` are our clock; `date` is the answer's `Date` header, upstream's.
+
+    Of what is read out of it nothing but errors may depend on `received_at` or on headers besides `content-type`:
+    evidence keeps neither, and replay must read the same.
+    """
 
     status: int
     headers: Mapping[str, str]

@@ -75,7 +75,7 @@ class Runway(Lacking):
         document = answered(response, account, _OK)
         if checked(document.get("id"), "the task's id") != workflow_id:
             raise Unreadable("upstream answered with another task than the one asked for")
-        return _read(document, workflow_id, snapshot=True, fresh_at=response.received_at)
+        return _read(document, workflow_id, snapshot=True, fresh_at=response.sent_at)
 
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """The organization: its tier, usage and credits, which need nothing but the key."""

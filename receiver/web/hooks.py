@@ -19,9 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.intake import Intake, IntakeFull, IntakeUnavailable
 from receiver.ledger.entries import Entry, Result
-from receiver.ledger.evidence import dedupe_key
 from receiver.ledger.policy import Policy
-from receiver.ledger.records import EvidenceKind, Outcome, Reading, Trust
+from receiver.ledger.records import Outcome, Trust
 from receiver.logs import log_event, log_soon
 from receiver.providers import PROVIDERS
 from receiver.providers.base import (
@@ -30,10 +29,9 @@ from receiver.providers.base import (
     Inbound,
     KeysUnavailable,
     Provider,
-    Unreadable,
 )
-from receiver.providers.ids import is_id
 from receiver.providers.tokens import check_token
+from receiver.reading import delivery_entry
 from receiver.seldom import Seldom
 from receiver.web.bodies import Bodies, ClientLeft, NoRoom, TooLarge, TooSlow, throw_away
 from receiver.web.inbound import headers_of, kept_headers, query_of
@@ -230,37 +228,8 @@ class Hooks:
 
 
 def _entry(source: Source, inbound: Inbound) -> Entry:
-    """Return what goes into the ledger for a believed delivery, understood or not."""
-    reading: Reading | None = None
-    problem: str | None = None
-    try:
-        reading = source.provider.read(inbound, source.account)
-    except Unreadable as error:
-        problem = str(error)
-    except Exception as error:  # noqa: BLE001 - a bug of ours, which a retry by upstream cannot mend
-        log_event("read failed", level="error", error=error, source=source.name)
-        problem = f"the provider failed to read it: {type(error).__name__}"
-    identity = reading.identity if reading is not None else ""
-    names = source.provider.habits.identity_headers
-    telling = [(name, inbound.headers[name]) for name in names if name in inbound.headers]
-    key, body_hash = dedupe_key(identity, telling, inbound.body)
-    ref = inbound.query.get("ref")
-    return Entry(
-        source=source.name,
-        policy=source.policy,
-        kind=EvidenceKind.DELIVERY,
-        at=inbound.received_at,
-        workflow_id=reading.workflow_id if reading is not None else None,
-        reading=reading,
-        trust=source.account.trust,
-        problem=problem,
-        headers=kept_headers(inbound.headers, names),
-        body=inbound.body,
-        body_sha256=body_hash,
-        identity=identity or None,
-        key=key,
-        ref=ref if is_id(ref) else None,
-    )
+    kept = kept_headers(inbound.headers, source.provider.habits.identity_headers)
+    return delivery_entry(source.name, source.provider, source.account, source.policy, inbound, kept)
 
 
 def _again(detail: str) -> Refusal:
