@@ -77,17 +77,18 @@ def derived(
     for row in unread:
         after = [n for n, one in enumerate(ordered) if one["recorded_at"] > row["recorded_at"]]
         ordered.insert(after[0] if after else len(ordered), row)
-    found = Derived(_born(reader, source, workflow_id, rows or unread))
+    found = Derived(_born(source, workflow_id, (rows or unread)[0], held))
     for row in ordered:
         name = refers_to(row)
         found.take(reader.read(row, held.get(name) if name is not None else None))
     return found
 
 
-def _born(reader: Rereader, source: str, workflow_id: str, rows: Sequence[Row]) -> WorkflowState:
-    first = rows[0]
+def _born(source: str, workflow_id: str, first: Row, held: Mapping[str, Row]) -> WorkflowState:
     listed = first["kind"] == EvidenceKind.FETCH and (first["headers"] or {}).get(ASKED) == LISTED
-    seen_by = {EvidenceKind.DELIVERY: "delivery", EvidenceKind.FETCH: "look"}.get(first["kind"], "track")
+    # A decision to read a delivery once more lets it come in as what it is.
+    read = held.get(refers_to(first) or "", first) if first["kind"] == EvidenceKind.DECISION else first
+    seen_by = {EvidenceKind.DELIVERY: "delivery", EvidenceKind.FETCH: "look"}.get(read["kind"], "track")
     return new_state(source, workflow_id, first["recorded_at"], "backfill" if listed else seen_by)
 
 

@@ -94,6 +94,7 @@ class Rereader:
         """Raises ConfigError for a source that is not configured."""
         self.source = source
         self._config = config
+        self._providers = providers
         self._provider = providers[config.source(source).provider]
         self._account = config.account(source)
         self.policy: Policy = config.policy(source)
@@ -182,7 +183,7 @@ class Rereader:
 
     def _tracked(self, decision: Mapping[str, Any], at: datetime) -> Entry | None:
         try:
-            return track_entry(decision["track"], self._config, self._redactor, at)
+            return track_entry(decision["track"], self._config, self._redactor, at, self._providers)
         except BadTrack:
             return None
         except KeyError:

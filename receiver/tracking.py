@@ -17,7 +17,7 @@ from receiver.ledger.entries import Entry
 from receiver.ledger.evidence import dedupe_key
 from receiver.ledger.records import EvidenceKind, JsonObject, Level, Observation, Reading
 from receiver.providers import PROVIDERS
-from receiver.providers.base import Unreadable
+from receiver.providers.base import Provider, Unreadable
 from receiver.providers.ids import MAX_LENGTH, is_id
 from receiver.providers.instants import instant
 from receiver.providers.jsonbody import strict
@@ -34,7 +34,13 @@ class BadTrack(ValueError):
     """What was handed in cannot be tracked; the message says why and what would be right."""
 
 
-def track_entry(told: Mapping[str, Any], config: Config, redactor: Redactor, now: datetime) -> Entry:
+def track_entry(
+    told: Mapping[str, Any],
+    config: Config,
+    redactor: Redactor,
+    now: datetime,
+    providers: Mapping[str, Provider] = PROVIDERS,
+) -> Entry:
     """Return the entry that registers a submitted workflow. Raises BadTrack.
 
     `told` is `{"source", "id"?, "submitted_at"?, "request"?, "response"?, "media"?, "context"?, "ref"?, "locator"?}`:
@@ -47,7 +53,7 @@ def track_entry(told: Mapping[str, Any], config: Config, redactor: Redactor, now
     if not isinstance(source, str) or source not in config.sources:
         known = ", ".join(sorted(config.sources)) or "none"
         raise BadTrack(f"source must be one of those configured: {known}")
-    reading = _read(given, PROVIDERS[config.sources[source].provider].track)
+    reading = _read(given, providers[config.sources[source].provider].track)
     return Entry(
         source=source,
         policy=config.policy(source),

@@ -143,7 +143,7 @@ def of_batch(
     amounts: Amounts = {}
     minute = minute_of(now)
     for entry, result in zip(entries, results, strict=True):
-        if entry.kind is EvidenceKind.DELIVERY and not result.over_quota:
+        if entry.kind is EvidenceKind.DELIVERY and entry.again is None and not result.over_quota:
             _add(amounts, entry.source, minute, f"deliveries.{result.outcome}", 1)
         if result.merged is not None:
             for one in result.merged.transitions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -77,8 +78,13 @@ def differences(stored: View, derived: View) -> list[JsonObject]:
 
 
 def timeline_difference(stored: Sequence[tuple[Any, ...]], derived: Sequence[tuple[Any, ...]]) -> list[JsonObject]:
-    """Return where two timelines part, as a difference; none when they are the same."""
-    if list(stored) == list(derived):
+    """Return where two timelines part, as a difference; none when they are the same.
+
+    Each is (run, level, key, from, to, kind, evidence) a transition. In which order one piece of evidence moved several
+    children says nothing.
+    """
+    stored, derived = _ordered(stored), _ordered(derived)
+    if stored == derived:
         return []
     pairs = zip(stored, derived, strict=False)
     shared = next((n for n, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(stored), len(derived)))
@@ -88,3 +94,10 @@ def timeline_difference(stored: Sequence[tuple[Any, ...]], derived: Sequence[tup
         for one in (stored, derived)
     ]
     return [{"what": "timeline", "stored": told[0], "derived": told[1]}]
+
+
+def _ordered(timeline: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    for _, moves in groupby(timeline, key=lambda move: move[-1]):
+        found += sorted(moves, key=lambda move: [str(one) for one in move])
+    return found

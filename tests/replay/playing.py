@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Stage:
             return await apply(connection, entries, at(now))
 
     async def track(self, second: float, **told: Any) -> Result:
-        entry = track_entry({"source": SOURCE, **told}, self.config, Redactor(()), at(second))
+        entry = track_entry({"source": SOURCE, **told}, self.config, Redactor(()), at(second), {"told": self.told})
         return (await self.put(entry, now=second))[0]
 
     async def look(
@@ -105,12 +105,8 @@ class Stage:
     def replay(self, providers: Mapping[str, Any] | None = None, **more: Any) -> Replay:
         return Replay(self.config, self.database, providers=providers or {"told": self.told}, **more)
 
-    async def differences(self, told: Told | None = None) -> list[Difference]:
-        replay = self.replay({"told": told or self.told})
+    async def differences(self, told: Told | None = None, ids: list[str] | None = None) -> list[Difference]:
+        replay = self.replay({"told": told or self.told}, ids=ids)
         found = [one async for one in replay.differences()]
         assert not replay.report.not_replayable, replay.report.not_replayable
         return found
-
-
-def moment(second: float) -> datetime:
-    return at(second)

@@ -31,7 +31,7 @@ class Told(Lacking):
     """The provider `told`."""
 
     name = "told"
-    errors = ErrorTable(())
+    errors = ErrorTable(())  # nothing is known of its errors
     habits = Habits(
         poll=(2, 5), silence=timedelta(minutes=2), deadline=timedelta(minutes=30), retry_horizon=timedelta(minutes=1),
         default_base_url="https://told.test", trusts=tuple(Trust), restartable=False,

@@ -29,7 +29,7 @@ async def test_a_believed_delivery_is_applied_kept_byte_for_byte_and_answered_wi
     assert kept.body == body
     assert kept.body_sha256 == hashlib.sha256(body).hexdigest()
     assert kept.trust == "token"
-    assert kept.headers == {"user-agent": "upstream/1"}
+    assert kept.headers == {"user-agent": "upstream/1", "hookledger-ref": "order-7"}
     (workflow,) = await rows(database, workflows)
     assert (workflow.source, workflow.id, workflow.status, workflow.ref) == ("civ", "wf-1", "succeeded", "order-7")
     assert workflow.confirmed_at is None
