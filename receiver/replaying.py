@@ -19,7 +19,7 @@ from receiver.config import Config
 from receiver.deriving import Derived, compared, derive, derived
 from receiver.ledger import attention, history
 from receiver.ledger.apply import apply
-from receiver.ledger.correcting import corrections, note_corrections, overwrite
+from receiver.ledger.correcting import corrections, note_corrections, overwrite, recount
 from receiver.ledger.database import Database, now
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.history import Past, Row
@@ -180,7 +180,9 @@ async def _overwrite(
     )  # fmt: skip
     (result,) = await apply(connection, [decided], at)  # numbers the decision, and plans the next look anew
     assert result.state is not None
-    await note_corrections(connection, result.state, corrections(past, again.state, result.evidence, at))
+    moves = corrections(past, again.state, result.evidence, at)
+    await note_corrections(connection, result.state, moves)
+    await recount(connection, past, again.state, len(moves), reader.policy.retry_horizon, at)
 
 
 def _wanted(pasts: Iterable[Past]) -> set[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import store
+from receiver.ledger import figures, labels, store
 from receiver.ledger.guards import replay_permit
 from receiver.ledger.history import Past
 from receiver.ledger.nodes import PastRun, WorkflowState
@@ -42,6 +42,21 @@ async def overwrite(
             was.steps, was.jobs, was.blobs = dict(children.steps), dict(children.jobs), dict(children.blobs)
             await _save_whole(connection, was, own=False)
         await _save_whole(connection, state, own=True)
+
+
+async def recount(
+    connection: AsyncConnection, past: Past, state: WorkflowState, corrected: int, horizon: timedelta, now: datetime
+) -> None:
+    """Bring what is counted and looked up apart from the workflow in line with its new account; call after `overwrite`.
+
+    `horizon` is for how long upstream tries to deliver an ending (R18).
+    """
+    state.relabelled = state.about.get("context") != past.state.about.get("context")
+    await labels.write(connection, [state])
+    amounts: figures.Amounts = {(state.source, figures.minute_of(now)): {"corrected": corrected}}
+    state.past = state.past[len(past.over) :]  # the runs that are counted already
+    figures.of_workflow(amounts, state, figures.mark(past.state), horizon)
+    await figures.write(connection, amounts, now)
 
 
 async def _save_whole(connection: AsyncConnection, state: WorkflowState, *, own: bool) -> None:

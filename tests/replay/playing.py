@@ -1,4 +1,4 @@
-"""Playing histories into a real ledger as the receiver and the reconciler do, so that replay has something to replay."""
+"""Playing histories into a real ledger as the receiver and the reconciler do."""
 
 from __future__ import annotations
 

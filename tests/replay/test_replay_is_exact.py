@@ -1,4 +1,4 @@
-"""Replay makes of all evidence what the ledger holds, whatever happened and in whatever batches; and names what differs."""
+"""Replay makes of all evidence what the ledger holds, whatever happened; and it names what differs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ names = (f"wf-{n}" for n in count())
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # making an example smaller would take minutes on a database
 )
 @given(st.data(), histories(), st.sampled_from(["token", "signed", "hint"]), st.booleans(), st.booleans())
-def test_whatever_happened_replay_finds_no_difference(opened, database_url, tmp_path, data, history, trust, again, hist):
+def test_whatever_happened_replay_finds_no_difference(opened, database_url, tmp_path, data, history, trust, again, end):
     runner, database = opened
     stage = Stage.made(database, database_url, tmp_path, Told(restartable=again), trust)
     found = arrivals(data.draw, history, looks=True)
@@ -55,9 +55,9 @@ def test_whatever_happened_replay_finds_no_difference(opened, database_url, tmp_
     for n in range(random.randrange(3)):
         status = random.choice([404, 503, 403])
         runner.run(stage.look(name, history.lasts + 280 + 40 * n, None, status=status))
-    if hist:
-        end = Arrival(history.lasts + 290, history.look(history.lasts + 290), "last-look", look=True)
-        runner.run(stage.play([end], name, []))
+    if end:
+        last = Arrival(history.lasts + 290, history.look(history.lasts + 290), "last-look", look=True)
+        runner.run(stage.play([last], name, []))
     runner.run(stage.play(late, name, cuts))
     assert runner.run(stage.differences(ids=[name])) == []
 

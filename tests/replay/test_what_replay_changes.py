@@ -15,6 +15,7 @@ from receiver.ledger.tables import attention, evidence, steps, transitions, work
 from receiver.providers.base import Inbound, Unreadable
 from receiver.replaying import CannotApply, UnknownEvidence, apply_again
 from tests.ledger.applying import attentions, check_of, loaded, rows
+from tests.ledger.test_figures import assert_exact_totals
 from tests.replay.playing import SOURCE, Stage
 from tests.replay.told import WORDS, Told, body_of
 
@@ -67,6 +68,7 @@ async def test_applying_corrects_even_a_confirmed_ending_and_says_so_in_the_time
     assert (decided.kind, decided.seq) == ("decision", state.evidence_seq)
     assert await stage.differences(other) == []
     assert (await loaded(stage.database, "other")).node.status is Status.SUCCEEDED
+    await assert_exact_totals(stage.database)
 
 
 async def test_what_a_correction_opens_again_is_asked_about(stage: Stage) -> None:
