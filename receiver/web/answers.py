@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from starlette.responses import Response
 from receiver.web.site import Site
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+# May be kept by whoever asked, and must be asked about before it is used again.
+KEEPABLE = {"cache-control": "private, no-cache", "x-content-type-options": "nosniff", "vary": "authorization, cookie"}
 
 
 def site_of(request: Request) -> Site:
@@ -30,3 +33,27 @@ def answer(site: Site, value: Any, status: int = 200, headers: Mapping[str, str]
     """Return JSON data as an answer. Secrets are looked for in the data, not in its encoding: a secret that is a number
     must not leave broken JSON behind."""
     return Response(orjson.dumps(site.redactor.json(value)), status, {**HEADERS, **(headers or {})}, "application/json")
+
+
+def tagged(request: Request, value: Any, status: int = 200) -> Response:
+    """Return JSON data about a single thing, with an ETag; 304 when the request names that of this very answer."""
+    body = orjson.dumps(site_of(request).redactor.json(value))
+    return tagged_bytes(request, body, "application/json", status)
+
+
+def tagged_bytes(
+    request: Request, body: bytes, media: str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return bytes with an ETag, as `tagged` does. They must hold no secret any more."""
+    tag = f'"{sha256(body).hexdigest()[:32]}"'
+    given = {**KEEPABLE, **(headers or {}), "etag": tag}
+    if status == 200 and _names(request.headers.get("if-none-match"), tag):
+        return Response(None, 304, given)
+    return Response(body, status, given, media)
+
+
+def _names(header: str | None, tag: str) -> bool:
+    """Whether an `If-None-Match` names a tag. What is weak compares as what is strong (RFC 9110 §13.1.2)."""
+    if header is None:
+        return False
+    return any(one.strip().removeprefix("W/") in ("*", tag) for one in header.split(","))

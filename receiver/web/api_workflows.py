@@ -18,7 +18,7 @@ from receiver.ledger.trail import Document
 from receiver.providers import PROVIDERS
 from receiver.providers.base import ProviderError
 from receiver.providers.base import Response as UpstreamResponse
-from receiver.web.answers import HEADERS, answer, clock, site_of
+from receiver.web.answers import answer, clock, site_of, tagged, tagged_bytes
 from receiver.web.auth import needs
 from receiver.web.parameters import (
     job_filter,
@@ -86,7 +86,7 @@ async def workflow(request: Request) -> Response:
     met = True
     if seconds is not None:
         met = await _wait(site, source, workflow_id, seconds, terminal=until == "terminal")
-    return answer(site, await workflow_now(site, source, workflow_id), 200 if met else 202)
+    return tagged(request, await workflow_now(site, source, workflow_id), 200 if met else 202)
 
 
 async def _wait(site: Site, source: str, workflow_id: str, seconds: float, *, terminal: bool) -> bool:
@@ -148,8 +148,8 @@ async def document(request: Request) -> Response:
     found = next((one for one in candidates if _whole(site, source, workflow_id, one)), None)
     if found is None:
         raise Problem("no-document", "upstream has not been asked about this workflow yet, or has not shown it")
-    headers = {**HEADERS, "hookledger-evidence": found.evidence, "hookledger-asked-at": stamp(found.sent_at) or ""}
-    return Response(site.redactor.bytes(found.body), 200, headers, "application/json")
+    headers = {"hookledger-evidence": found.evidence, "hookledger-asked-at": stamp(found.sent_at) or ""}
+    return tagged_bytes(request, site.redactor.bytes(found.body), "application/json", headers=headers)
 
 
 def _whole(site: Site, source: str, workflow_id: str, one: Document) -> bool:
@@ -206,4 +206,4 @@ async def blob(request: Request) -> Response:
         found = await queries.blob_details(connection, source, blob_id, clock())
     if found is None:
         raise unknown_blob(source, blob_id)
-    return answer(site, found)
+    return tagged(request, found)

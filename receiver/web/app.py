@@ -18,6 +18,7 @@ from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
 from receiver.web import api, blobs, health, hooks, problems
+from receiver.web.openapi import serving as openapi
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
 
@@ -55,6 +56,7 @@ def build_app(
             *api.routes(),
             *blobs.routes(),
             *health.routes(),
+            *openapi.routes(),
         ],
         exception_handlers=problems.exception_handlers(),
         lifespan=_lifespan(site, rejections, daemon),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -49,9 +49,9 @@ def unknown_blob(source: str, blob_id: str) -> Problem:
 
 def workflow_filter(request: Request) -> WorkflowFilter:
     """Return the filter in a query. Raises Problem `bad-filter`."""
-    known(request, _WORKFLOWS, prefix="context.")
+    known(request, _WORKFLOWS, label=_label)
     query = request.query_params
-    context = {key.removeprefix("context."): value for key, value in query.items() if key.startswith("context.")}
+    context = {label: value for key, value in query.items() if (label := _label(key)) is not None}
     attention = query.get("attention")
     try:
         return WorkflowFilter(
@@ -90,11 +90,25 @@ def job_filter(request: Request) -> JobFilter:
         raise Problem("bad-filter", str(error)) from None
 
 
-def known(request: Request, names: Collection[str], prefix: str | None = None) -> None:
-    """Raise Problem `bad-filter` for a parameter nobody knows: a misspelt filter must not mean "everything"."""
+def _label(name: str) -> str | None:
+    """Return the label that `context.<key>` or `context[<key>]` asks for, None for any other parameter."""
+    if name.startswith("context."):
+        return name.removeprefix("context.")
+    return name[8:-1] if name.startswith("context[") and name.endswith("]") else None
+
+
+def known(request: Request, names: Collection[str], label: Callable[[str], str | None] = lambda _: None) -> None:
+    """Raise Problem `bad-filter` for a parameter nobody knows: a misspelt filter must not mean "everything".
+
+    One that may stand once stands once: of two values, neither is what was meant.
+    """
+    seen = set()
     for name, _ in request.query_params.multi_items():
-        if name not in names and not (prefix and name.startswith(prefix)):
-            also = f", {prefix}<key>" if prefix else ""
+        if name in seen and name != "status":
+            raise Problem("bad-filter", f"{name[:40]!r} is given twice")
+        seen.add(name)
+        if name not in names and label(name) is None:
+            also = ", context.<key>" if label is _label else ""
             listed = ", ".join(sorted(names)) + also if names else "none"
             raise Problem("bad-filter", f"there is no parameter {name[:40]!r} here; there are: {listed}")
 
@@ -146,9 +160,9 @@ def _flag(request: Request, name: str) -> bool | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    if text.lower() in ("true", "1", "yes", ""):
+    if text in ("true", "1"):
         return True
-    if text.lower() in ("false", "0", "no"):
+    if text in ("false", "0"):
         return False
     raise Problem("bad-filter", f"{name} must be true or false")
 

@@ -24,6 +24,7 @@ from receiver.ledger.records import EvidenceKind, Reading
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Response, UpstreamBusy, UpstreamGone
 from tests.web.client import Answer, ask, event
+from tests.web.conforming import assert_conforms
 from tests.web.conftest import Running
 
 # A workflow as upstream answers it when it has ended, with one image.
@@ -64,7 +65,9 @@ class Api:
         url = self.running.url + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
         sent = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await ask(method, url, sent, **headers)
+        answer = await ask(method, url, sent, **headers)
+        assert_conforms(method, url, answer)
+        return answer
 
     async def get(self, path: str, **query: Any) -> Answer:
         return await self.ask("GET", path, **query)
@@ -104,6 +107,7 @@ class Upstream:
     database: Database
     config: Config
     holds: dict[str, Any] = field(default_factory=dict)
+    source: str = "civ"
     asked: list[str] = field(default_factory=list)
 
     async def look(self, *names: str) -> int:
@@ -111,7 +115,7 @@ class Upstream:
         async with self.database.write() as connection:
             now = await database_now(connection)
             claims = await checks.claim(
-                connection, now, holder="tests", lease=timedelta(seconds=60), limits={"civ": 50}, ids=names or None
+                connection, now, holder="tests", lease=timedelta(seconds=60), limits={self.source: 50}, ids=names or None
             )
         for claim in claims:
             self.asked.append(claim.id)
@@ -127,13 +131,13 @@ class Upstream:
         look, reading = Look(fence, Answered.SHOWN), None
         try:
             response = Response(status, {}, body, now, now)
-            reading = PROVIDERS["civitai"].read_status(name, response, self.config.account("civ"))
+            reading = PROVIDERS["civitai"].read_status(name, response, self.config.account(self.source))
         except UpstreamGone:
             look = Look(fence, Answered.GONE)
         except UpstreamBusy:
             look = Look(fence, Answered.BUSY, "upstream answered 503", backoff=1.0)
         return Entry(
-            "civ", self.config.policy("civ"), EvidenceKind.FETCH, now, name, reading, look=look, body=body,
+            self.source, self.config.policy(self.source), EvidenceKind.FETCH, now, name, reading, look=look, body=body,
             body_sha256=sha256(body).hexdigest(), http_status=status,
         )  # fmt: skip
 
@@ -141,7 +145,7 @@ class Upstream:
         """Have upstream hold this and one look made at it now."""
         self.holds[name] = shown
         async with self.database.write() as connection:
-            await checks.want(connection, "civ", name, None, await database_now(connection))
+            await checks.want(connection, self.source, name, None, await database_now(connection))
         assert await self.look(name) == 1
 
     async def renew(self, name: str, shown: dict[str, Any]) -> None:
@@ -149,14 +153,14 @@ class Upstream:
         body = json.dumps(shown).encode()
         async with self.database.write() as connection:
             now = await database_now(connection)
-            await checks.want(connection, "civ", name, None, now)
+            await checks.want(connection, self.source, name, None, now)
             (claim,) = await checks.claim(
-                connection, now, holder="tests", lease=timedelta(seconds=60), limits={"civ": 1}, ids=[name]
+                connection, now, holder="tests", lease=timedelta(seconds=60), limits={self.source: 1}, ids=[name]
             )
             response = Response(200, {}, body, now, now)
-            seen = PROVIDERS["civitai"].read_relink(name, response, self.config.account("civ"))
+            seen = PROVIDERS["civitai"].read_relink(name, response, self.config.account(self.source))
             entry = Entry(
-                "civ", self.config.policy("civ"), EvidenceKind.FETCH, now, name, Reading(name, blobs=(seen,)),
+                self.source, self.config.policy(self.source), EvidenceKind.FETCH, now, name, Reading(name, blobs=(seen,)),
                 look=Look(claim.fence, Answered.SHOWN, blob=seen.id), body=body, body_sha256=sha256(body).hexdigest(),
                 http_status=200,
             )  # fmt: skip

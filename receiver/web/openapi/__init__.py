@@ -1,0 +1,1 @@
+"""The API described: what each route takes and answers, the document made of that, and a page to read it."""

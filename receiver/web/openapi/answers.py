@@ -1,0 +1,329 @@
+"""What the routes take and answer, as models: the document is made of them, and tests hold every answer to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from receiver.ledger.records import EvidenceKind, Level, Outcome, TransitionKind, Trust
+from receiver.ledger.states import Status
+from receiver.web.openapi.parts import (
+    Advice,
+    Attention,
+    Check,
+    Cursor,
+    Fault,
+    JsonObject,
+    KnownBlob,
+    ListedJob,
+    Shape,
+    Stamp,
+    Workflow,
+)
+
+Id = Annotated[str, Field(min_length=1, max_length=256)]
+Label = Annotated[str, Field(max_length=1024)]
+
+
+class Told(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class TrackRequest(Told):
+    """A submitted workflow. `id` may be left out when `response` names it."""
+
+    source: str = Field(description="One of the configured sources.", examples=["civitai"])
+    id: Id | None = Field(None, description="Upstream's id of the workflow.")
+    submitted_at: Stamp | None = None
+    request: JsonObject | None = Field(None, description="What was sent.")
+    response: JsonObject | None = Field(None, description="Upstream's answer to the submission.")
+    media: JsonObject | None = Field(None, description="What is known of the input: duration, resolution, codec.")
+    context: dict[str, Label] | None = Field(
+        None,
+        description="Labels to find it by.",
+        json_schema_extra={"propertyNames": {"minLength": 1, "maxLength": 256}, "maxProperties": 64},
+    )
+    ref: Id | None = Field(None, description="The `ref` of the registered URL.")
+    locator: JsonObject | None = Field(None, description="What upstream needs besides the id.")
+
+
+class AdviceRequest(Told):
+    """An error met at submit time: `http`, and `body` (the whole answer) or `error` (the error alone)."""
+
+    provider: str = Field(examples=["civitai"])
+    http: Annotated[int, Field(ge=100, le=599)] | None = None
+    body: Any = Field(None, description="The answer's body: the text it came as, or the JSON it holds.")
+    error: JsonObject | str | None = None
+    retry_after: str | int | None = Field(None, description="The `Retry-After` header's value.")
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `type` is a path relative to this server; members may be added."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+
+
+class WorkflowPage(Shape):
+    """Workflows, newest first."""
+
+    items: list[Workflow]
+    next_cursor: Cursor
+
+
+class JobPage(Shape):
+    """Jobs across workflows, newest first."""
+
+    items: list[ListedJob]
+    next_cursor: Cursor
+
+
+class Transition(Shape):
+    """A change of status, or a dispute about one, with the evidence that caused it."""
+
+    seq: int
+    run: int
+    level: Level
+    key: str
+    from_: Status | None = Field(alias="from")
+    to: Status
+    kind: TransitionKind
+    evidence: str
+    upstream_at: Stamp | None
+    recorded_at: Stamp
+    inferred: bool
+
+
+class TransitionPage(Shape):
+    """A workflow's timeline, oldest first."""
+
+    items: list[Transition]
+    next_cursor: Cursor
+
+
+class Happening(Transition):
+    """A transition as the event stream tells it."""
+
+    source: str
+    workflow: str
+
+
+class Evidence(Shape):
+    """One piece of evidence about a workflow, without its body."""
+
+    id: str
+    seq: int | None
+    kind: EvidenceKind
+    trust: Trust | None
+    outcome: Outcome
+    problem: str | None
+    identity: str | None
+    http_status: int | None
+    body_sha256: str | None
+    same_as: str | None
+    decision: Any
+    code_version: str
+    size: int | None
+    sent_at: Stamp | None
+    recorded_at: Stamp
+
+
+class EvidencePage(Shape):
+    """A workflow's evidence, oldest first."""
+
+    items: list[Evidence]
+    next_cursor: Cursor
+
+
+class Delivery(Shape):
+    """One delivery, without its headers and body."""
+
+    id: str
+    source: str
+    workflow: str | None
+    seq: int | None
+    kind: EvidenceKind
+    trust: Trust | None
+    outcome: Outcome
+    problem: str | None
+    identity: str | None
+    http_status: int | None
+    body_sha256: str | None
+    same_as: str | None
+    code_version: str
+    size: int | None
+    sent_at: Stamp | None
+    recorded_at: Stamp
+
+
+class DeliveryPage(Shape):
+    """Deliveries across workflows, newest first."""
+
+    items: list[Delivery]
+    next_cursor: Cursor
+
+
+class OneDelivery(Delivery):
+    """One delivery with its headers."""
+
+    headers: Any
+    decision: Any
+
+
+class AdviceAnswer(Advice):
+    """What an error met at submit time means and what to do."""
+
+    code: Any
+    message: Any
+    request_id: Any
+    fields: Any
+
+
+class Wanted(Shape):
+    """Upstream will be asked."""
+
+    source: str
+    id: str
+    wanted_at: Stamp
+
+
+class Paused(Shape):
+    """Why nothing is asked of a source for now."""
+
+    because: str
+    until: Stamp | None
+    probe_at: Stamp | None
+
+
+class Delivered(Shape):
+    """What became of a delivery."""
+
+    delivery: str | None
+    outcome: Outcome
+
+
+class Health(Shape):
+    """Whether the program is alive; `silent` names loops that have stopped, with the seconds since they were heard."""
+
+    status: Literal["alive", "silent"]
+    version: str
+    silent: dict[str, float]
+
+
+class Readiness(Shape):
+    """Whether traffic may come."""
+
+    status: Literal["ready", "not ready"]
+    problem: str | None
+
+
+class RefetchAnswer(RootModel[Wanted | Workflow]):
+    """That upstream will be asked; with `wait`, the workflow as it stands because no look has finished yet."""
+
+
+class Media(Shape):
+    """What is known of the input."""
+
+    duration_s: float | None
+    resolution: Any
+    codec: Any
+
+
+class Ended(Shape):
+    """How a step or a job ended."""
+
+    status: Status
+    reason: str | None
+    blocked_reason: str | None
+    error: Fault | None
+    started_at: Stamp | None
+    completed_at: Stamp | None
+    finished_at: Stamp | None
+
+
+class EndedStep(Ended):
+    """How a step ended."""
+
+    name: str
+    advice: Advice | None
+
+
+class EndedJob(Ended):
+    """How a job ended."""
+
+    id: str
+
+
+class Attempt(Shape):
+    """One of our looks that upstream answered."""
+
+    evidence: str
+    seq: int
+    sent_at: Stamp | None
+    http_status: int | None
+    outcome: Outcome
+    error: str | None
+    request_id: str | None
+    body_sha256: str | None
+
+
+class Symptom(Shape):
+    """What is known of a symptom."""
+
+    symptom: str
+    cause: str
+    action: str
+
+
+class Incident(Shape):
+    """The report to escalate with: the template's fields first, and all that is known beside them."""
+
+    incident_time: Stamp | None
+    job_id: str
+    model: str | None
+    output_format: str | None
+    symptom: str | None
+    http_status: int | None
+    error_code: str | None
+    request_id: str | None
+    source_video_meta: Media
+    reported_at: Stamp
+    provider: str | None
+    source: str
+    status: Status
+    upstream_status: str | None
+    run: int
+    submitted_at: Stamp | None
+    finished_at: Stamp | None
+    reason: str | None
+    blocked_reason: str | None
+    error: Fault | None
+    error_told_by: str | None
+    known_symptoms: list[Symptom]
+    advice: Advice | None
+    attention: list[Attention]
+    request: Any
+    background: Any
+    composition: Any
+    input_reference: Any
+    media: Any
+    usage: Any
+    cost: Any
+    ref: str | None
+    context: dict[str, str] | None
+    steps: list[EndedStep]
+    jobs: list[EndedJob]
+    timeline: list[Transition]
+    evidence: list[Evidence]
+    complete: bool = Field(description="False when there is more of the timeline or of the evidence than is shown.")
+    attempts: list[Attempt]
+    check: Check | None
+
+
+__all__ = ["KnownBlob", "Workflow"]

@@ -1,0 +1,169 @@
+"""Every operation of the receiver, as a table. A test compares it with the routes, and runs each example."""
+
+from __future__ import annotations
+
+from receiver.ledger.tables import ATTENTION_KINDS
+from receiver.web.openapi import answers as a
+from receiver.web.openapi.describing import (
+    ATTENTION,
+    BLOB_IN_PATH,
+    BY_SOURCE,
+    CONTEXT,
+    CURSOR,
+    FLAG,
+    LIMIT,
+    SINCE,
+    SOURCE,
+    SOURCE_IN_PATH,
+    STATUS,
+    STEP_TYPE,
+    UNTIL,
+    WAIT,
+    WORKFLOW,
+    WORKFLOW_IN_PATH,
+    Empty,
+    Operation,
+    Parameter,
+    Q,
+    Raw,
+)
+from receiver.web.openapi.parts import Attention
+
+_WORKFLOW = "/v1/workflows/{source}/{id}"
+_NAMED = (SOURCE_IN_PATH, WORKFLOW_IN_PATH)
+
+WORKFLOWS = (
+    Operation(
+        "GET", "/v1/workflows", "listWorkflows", "Workflows that match, newest first", "workflows", "read",
+        {200: a.WorkflowPage},
+        (
+            BY_SOURCE, STATUS, Parameter("open", FLAG, "Not ended, or ended."),
+            Parameter("stale", FLAG, "With a check overdue by more than a minute, or without."), ATTENTION, STEP_TYPE,
+            CONTEXT, SINCE, UNTIL, Q, LIMIT, CURSOR,
+        ),
+        problems=("bad-cursor",),
+        description="Pages stay right while rows change: what is there all along is neither left out nor told twice.",
+    ),
+    Operation(
+        "POST", "/v1/workflows", "trackWorkflow", "Track a submitted workflow", "workflows", "write",
+        {200: a.Workflow, 201: a.Workflow}, body=a.TrackRequest,
+        example={"source": SOURCE, "id": WORKFLOW, "context": {"team": "red"}},
+        problems=("bad-track", "unknown-source"),
+        description="201 when it is new, 200 when it was known; the same again changes nothing, more is added.",
+    ),
+    Operation(
+        "GET", _WORKFLOW, "getWorkflow", "One workflow", "workflows", "read",
+        {200: a.Workflow, 202: a.Workflow},
+        (
+            *_NAMED, WAIT,
+            Parameter("until", {"type": "string", "enum": ["changed", "terminal"]}, "Until what; `changed` if not told."),
+        ),
+        problems=("unknown-workflow",), cached=True,
+        description="With `wait`: 200 once that has come about, 202 as things stand when it has not.",
+    ),
+    Operation(
+        "GET", f"{_WORKFLOW}/transitions", "listTransitions", "A workflow's timeline, oldest first", "workflows",
+        "read", {200: a.TransitionPage}, (*_NAMED, LIMIT, CURSOR), problems=("unknown-workflow", "bad-cursor"),
+    ),
+    Operation(
+        "GET", f"{_WORKFLOW}/evidence", "listEvidence", "What was received, fetched and decided of it, oldest first",
+        "workflows", "read", {200: a.EvidencePage}, (*_NAMED, LIMIT, CURSOR),
+        problems=("unknown-workflow", "bad-cursor"),
+    ),
+    Operation(
+        "GET", f"{_WORKFLOW}/document", "getDocument", "The newest whole document upstream gave of it", "workflows",
+        "read", {200: Raw("application/json", "Upstream's own words, byte for byte except for secrets.")}, _NAMED,
+        problems=("unknown-workflow", "no-document"), cached=True,
+    ),
+    Operation(
+        "GET", f"{_WORKFLOW}/incident", "getIncident", "The report to escalate with", "workflows", "read",
+        {200: a.Incident},
+        (
+            *_NAMED,
+            Parameter(
+                "symptom", {"type": "string", "minLength": 1, "maxLength": 500}, "What was seen, in your words.",
+                example="flicker",
+            ),
+        ),
+        problems=("unknown-workflow",),
+    ),
+    Operation(
+        "POST", f"{_WORKFLOW}/refetch", "refetchWorkflow", "Have upstream asked now", "workflows", "write",
+        {200: a.Workflow, 202: a.RefetchAnswer}, (*_NAMED, WAIT), problems=("unknown-workflow", "unknown-source"),
+        description="202 at once; with `wait` 200 once a look has finished, 202 with the workflow when none has.",
+    ),
+    Operation(
+        "POST", f"{_WORKFLOW}/attention/{{kind}}/ack", "acknowledge", "Say that a person has seen to it", "workflows",
+        "write", {200: Attention},
+        (*_NAMED, Parameter("kind", {"type": "string", "enum": list(ATTENTION_KINDS)}, "Which.", "path", "overdue")),
+        problems=("unknown-workflow", "unknown-source", "no-attention"),
+    ),
+    Operation(
+        "GET", "/v1/jobs", "listJobs", "Jobs across workflows, newest first", "workflows", "read", {200: a.JobPage},
+        (
+            BY_SOURCE, Parameter("id", {"type": "string", "minLength": 1, "maxLength": 256}, "The job's id."), STATUS,
+            Parameter("workflow", {"type": "string", "minLength": 1, "maxLength": 256}, "Of this workflow."), SINCE,
+            LIMIT, CURSOR,
+        ),
+        problems=("bad-cursor",),
+    ),
+    Operation(
+        "POST", "/v1/advice", "advise", "What an error met at submit time means, and what to do", "workflows", "read",
+        {200: a.AdviceAnswer}, body=a.AdviceRequest, example={"provider": "civitai", "http": 402},
+        problems=("bad-advice",),
+    ),
+)  # fmt: skip
+
+FILES = (
+    Operation(
+        "GET", "/v1/blobs/{source}/{id}", "getBlob", "What is known of one output file", "files", "read",
+        {200: a.KnownBlob}, (SOURCE_IN_PATH, BLOB_IN_PATH), problems=("unknown-blob",), cached=True,
+    ),
+    Operation(
+        "GET", "/blobs/{source}/{id}", "openBlob", "The file itself", "files", "read",
+        {302: Empty("To a URL that works now.", {"location": "The URL."})}, (SOURCE_IN_PATH, BLOB_IN_PATH),
+        problems=("unknown-blob", "blob-unavailable", "blob-gone", "no-reconciler", "upstream-busy"),
+        description="An expired URL is renewed first, however many ask at once by one question to upstream.",
+    ),
+)  # fmt: skip
+
+DELIVERING = (
+    Operation(
+        "POST", "/hooks/{source}", "deliver", "Take a delivery", "deliveries", None, {200: a.Delivered},
+        (
+            SOURCE_IN_PATH,
+            Parameter("token", {"type": "string"}, "The secret of the registered URL, where the source uses one."),
+            Parameter("ref", {"type": "string"}, "What the workflow was tracked under."),
+        ),
+        description=(
+            "For upstreams. 200 once it is committed; 401 when a proof is missing or wrong; 503 with `Retry-After` when"
+            " it could not be kept and must come again."
+        ),
+    ),
+)  # fmt: skip
+
+RUNNING = (
+    Operation(
+        "GET", "/healthz", "isAlive", "Whether the program is alive", "running", None,
+        {200: a.Health, 503: a.Health},
+    ),
+    Operation(
+        "GET", "/readyz", "isReady", "Whether traffic may come", "running", None,
+        {200: a.Readiness, 503: a.Readiness},
+    ),
+    Operation(
+        "GET", "/metrics", "metrics", "Figures for Prometheus", "running", "read",
+        {200: Raw("text/plain", "Prometheus' text format.")},
+        description="Needs no token where `server.metrics_public` is set.",
+    ),
+    Operation(
+        "GET", "/openapi.json", "describe", "This document", "running", None,
+        {200: Raw("application/json", "OpenAPI 3.1.")}, cached=True,
+    ),
+    Operation(
+        "GET", "/reference", "readReference", "This document as a page to read", "running", None,
+        {200: Raw("text/html", "A page that needs nothing from elsewhere.")}, cached=True,
+    ),
+)  # fmt: skip
+
+OPERATIONS = (*WORKFLOWS, *FILES, *DELIVERING, *RUNNING)
