@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import tables
-from receiver.ledger.operations import source_state
+from receiver.ledger.operations import rejections, source_state
 from receiver.ledger.query_parts import (
     JsonObject,
     Row,
@@ -179,36 +179,17 @@ async def blob_details(connection: AsyncConnection, source: str, blob_id: str, n
     return None if row is None else {"source": source, "workflow": row["workflow_id"], **blob_json(row, now)}
 
 
-async def counts_by_status(connection: AsyncConnection) -> dict[str, dict[str, int]]:
-    """Return how many workflows each source has in each status; statuses without any are zero."""
-    w = tables.workflows.c
-    query = select(w.source, w.status, func.count()).group_by(w.source, w.status)
-    found: dict[str, dict[str, int]] = {}
-    for source, status, count in await connection.execute(query):
-        found.setdefault(source, no_counts())[status] = count
-    return found
-
-
-def no_counts() -> dict[str, int]:
-    """Return the counts of a source without any workflow."""
-    return {str(status): 0 for status in Status}
-
-
 async def source_states(connection: AsyncConnection) -> dict[str, Row]:
     """Return what is remembered of each source: whether it is paused, and why."""
     return {row["source"]: row for row in (await connection.execute(select(source_state))).mappings()}
 
 
-async def open_attention_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
-    """Return how many reasons for a person to look are open, per source and kind."""
-    query = (
-        select(_ATTENTION.source, _ATTENTION.kind, func.count())
-        .where(_ATTENTION.closed_at.is_(None))
-        .group_by(_ATTENTION.source, _ATTENTION.kind)
-    )
+async def rejected(connection: AsyncConnection) -> dict[str, dict[str, int]]:
+    """Return how many deliveries were turned away, per source and reason; under `?` those for no source we know."""
     found: dict[str, dict[str, int]] = {}
-    for source, kind, count in await connection.execute(query):
-        found.setdefault(source, {})[kind] = count
+    r = rejections.c
+    for source, reason, number in await connection.execute(select(r.source, r.reason, r["count"])):
+        found.setdefault(source, {})[reason] = number
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -60,6 +60,11 @@ def _spots(amounts: Mapping[Place, Counts]) -> dict[Spot, Counts]:
         for place in places:
             found[place] = _merged(found.get(place, {}), numbers)
     return found
+
+
+async def unfolded(connection: AsyncConnection) -> bool:
+    """Whether there is anything to fold."""
+    return bool((await connection.execute(select(exists().select_from(figure_deltas)))).scalar_one())
 
 
 async def fold(connection: AsyncConnection) -> int:

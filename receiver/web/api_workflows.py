@@ -13,7 +13,7 @@ from receiver.advising import with_advice
 from receiver.ledger import listing, queries, trail
 from receiver.ledger.cursors import BadCursor
 from receiver.ledger.queries import Pulse
-from receiver.ledger.query_parts import JsonObject, Row, stamp
+from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.ledger.trail import Document
 from receiver.providers import PROVIDERS
 from receiver.providers.base import ProviderError
@@ -46,7 +46,6 @@ def routes() -> list[Route]:
         Route(f"{WORKFLOW}/evidence", evidence, methods=["GET"]),
         Route(f"{WORKFLOW}/document", document, methods=["GET"]),
         Route("/v1/jobs", list_jobs, methods=["GET"]),
-        Route("/v1/sources", sources, methods=["GET"]),
         Route("/v1/blobs/{source}/{id}", blob, methods=["GET"]),
     ]
 
@@ -162,39 +161,6 @@ def _whole(site: Site, source: str, workflow_id: str, one: Document) -> bool:
     except ProviderError:
         return False
     return True
-
-
-@needs("read")
-async def sources(request: Request) -> Response:
-    """The configured sources: what is in each, what is open, whether it is paused."""
-    known(request, ())
-    site = site_of(request)
-    async with site.database.read() as connection:
-        counts = await queries.counts_by_status(connection)
-        attention = await queries.open_attention_counts(connection)
-        states = await queries.source_states(connection)
-    items = [
-        {
-            "name": name,
-            "provider": source.provider,
-            "trust": str(source.trust),
-            "workflows": counts.get(name) or queries.no_counts(),
-            "attention": attention.get(name, {}),
-            "paused": _paused(states.get(name)),
-        }
-        for name, source in sorted(site.config.sources.items())
-    ]
-    return answer(site, {"items": items, "next_cursor": None})
-
-
-def _paused(state: Row | None) -> JsonObject | None:
-    if state is None or state["paused_because"] is None:
-        return None
-    return {
-        "because": state["paused_because"],
-        "until": stamp(state["paused_until"]),
-        "probe_at": stamp(state["probe_at"]),
-    }
 
 
 @needs("read")

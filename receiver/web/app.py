@@ -18,6 +18,7 @@ from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
 from receiver.web import api, blobs, health, hooks, problems
+from receiver.web.janitor import sweep_forever
 from receiver.web.openapi import serving as openapi
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
@@ -73,6 +74,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         site.intake.start()
         rejections.start()
+        janitor = asyncio.create_task(sweep_forever(site.database), name="janitor")
         background = None
         if daemon is not None:
             background = asyncio.create_task(_watched(daemon, site), name="reconciler")
@@ -80,7 +82,9 @@ def _lifespan(
             yield
         finally:
             site.stopping.set()
+            janitor.cancel()
             await site.intake.drain()
+            await asyncio.wait({janitor})
             await rejections.stop()
             if background is not None:
                 await _end(background)

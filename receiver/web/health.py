@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver import __version__
-from receiver.ledger import migrate, queries
+from receiver.ledger import migrate, queries, stats, tallies
 from receiver.ledger.database import LedgerError
+from receiver.ledger.states import Status
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.auth import needs
 from receiver.web.site import Site
@@ -88,16 +89,15 @@ async def _registry(site: Site) -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     async with site.database.read() as connection:
-        counts = await queries.counts_by_status(connection)
-        attention = await queries.open_attention_counts(connection)
+        totals = await tallies.totals(connection)
         due = await queries.due_checks(connection, clock())
     by_status = Gauge("hookledger_workflows", "Workflows by status", ("source", "status"), registry=registry)
-    for source, statuses in counts.items():
-        for status, count in statuses.items():
+    for source, counts in totals.items():
+        for status, count in stats.grouped(counts, "status", Status).items():
             by_status.labels(source, status).set(count)
     opened = Gauge("hookledger_attention_open", "Reasons for a person to look", ("source", "kind"), registry=registry)
-    for source, kinds in attention.items():
-        for kind, count in kinds.items():
+    for source, counts in totals.items():
+        for kind, count in stats.grouped(counts, "attention").items():
             opened.labels(source, kind).set(count)
     waiting = Gauge(
         "hookledger_checks_due", "Workflows that are due to be looked at", ("source", "lane"), registry=registry

@@ -62,8 +62,8 @@ def workflow_filter(request: Request) -> WorkflowFilter:
             attention="any" if attention in ("true", "1") else attention,
             step_type=query.get("step_type"),
             context=context,
-            since=_instant(request, "since"),
-            until=_instant(request, "until"),
+            since=instant_of(request, "since"),
+            until=instant_of(request, "until"),
             q=query.get("q"),
             limit=limit_of(request),
             cursor=query.get("cursor"),
@@ -82,7 +82,7 @@ def job_filter(request: Request) -> JobFilter:
             id=query.get("id"),
             statuses=tuple(query.getlist("status")),
             workflow=query.get("workflow"),
-            since=_instant(request, "since"),
+            since=instant_of(request, "since"),
             limit=limit_of(request),
             cursor=query.get("cursor"),
         )
@@ -167,7 +167,8 @@ def _flag(request: Request, name: str) -> bool | None:
     raise Problem("bad-filter", f"{name} must be true or false")
 
 
-def _instant(request: Request, name: str) -> datetime | None:
+def instant_of(request: Request, name: str) -> datetime | None:
+    """Return the instant a parameter names, None without it. Raises Problem `bad-filter`."""
     text = request.query_params.get(name)
     if text is None:
         return None

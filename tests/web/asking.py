@@ -115,8 +115,9 @@ class Upstream:
         async with self.database.write() as connection:
             now = await database_now(connection)
             claims = await checks.claim(
-                connection, now, holder="tests", lease=timedelta(seconds=60), limits={self.source: 50}, ids=names or None
-            )
+                connection, now, holder="tests", lease=timedelta(seconds=60), limits={self.source: 50},
+                ids=names or None,
+            )  # fmt: skip
         for claim in claims:
             self.asked.append(claim.id)
             async with self.database.write() as connection:
@@ -160,7 +161,8 @@ class Upstream:
             response = Response(200, {}, body, now, now)
             seen = PROVIDERS["civitai"].read_relink(name, response, self.config.account(self.source))
             entry = Entry(
-                self.source, self.config.policy(self.source), EvidenceKind.FETCH, now, name, Reading(name, blobs=(seen,)),
+                self.source, self.config.policy(self.source), EvidenceKind.FETCH, now, name,
+                Reading(name, blobs=(seen,)),
                 look=Look(claim.fence, Answered.SHOWN, blob=seen.id), body=body, body_sha256=sha256(body).hexdigest(),
                 http_status=200,
             )  # fmt: skip

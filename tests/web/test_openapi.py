@@ -123,6 +123,8 @@ async def test_its_example_works(receiver: Running, database: Database, config: 
     assert answer.status in operation.answers, answer.body
     assert answer.status < 400
     if operation.cached:
+        query.pop("wait", None)
+        answer = await api.ask(operation.method, path, **query)
         tag = answer.headers["etag"]
         url = receiver.url + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         again = await ask("GET", url, authorization=f"Bearer {api.token}", if_none_match=f'"other", W/{tag}')

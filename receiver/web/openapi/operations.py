@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.web.openapi import answers as a
+from receiver.web.openapi import figures as f
 from receiver.web.openapi.describing import (
     ATTENTION,
     BLOB_IN_PATH,
@@ -11,6 +12,7 @@ from receiver.web.openapi.describing import (
     CONTEXT,
     CURSOR,
     FLAG,
+    INSTANT,
     LIMIT,
     SINCE,
     SOURCE,
@@ -56,7 +58,7 @@ WORKFLOWS = (
         {200: a.Workflow, 202: a.Workflow},
         (
             *_NAMED, WAIT,
-            Parameter("until", {"type": "string", "enum": ["changed", "terminal"]}, "Until what; `changed` if not told."),
+            Parameter("until", {"type": "string", "enum": ["changed", "terminal"]}, "By default `changed`."),
         ),
         problems=("unknown-workflow",), cached=True,
         description="With `wait`: 200 once that has come about, 202 as things stand when it has not.",
@@ -142,6 +144,23 @@ DELIVERING = (
     ),
 )  # fmt: skip
 
+FIGURES = (
+    Operation(
+        "GET", "/v1/sources", "listSources", "The sources, how well their news comes in, what holds them up", "figures",
+        "read", {200: f.SourcePage},
+    ),
+    Operation(
+        "GET", "/v1/stats", "getStatistics", "Totals, and what happened when", "figures", "read",
+        {200: f.Statistics},
+        (
+            BY_SOURCE, Parameter("since", INSTANT, "From this minute or hour on; by default for two hours or a day."),
+            Parameter("until", INSTANT, "Up to this one; by default now."),
+            Parameter("span", {"type": "string", "enum": ["minute", "hour"]}, "How long each; by default `hour`."),
+        ),
+        description="Kept as the ledger changes, not counted on request: minutes for three days, hours for ever.",
+    ),
+)  # fmt: skip
+
 RUNNING = (
     Operation(
         "GET", "/healthz", "isAlive", "Whether the program is alive", "running", None,
@@ -166,4 +185,4 @@ RUNNING = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*WORKFLOWS, *FILES, *DELIVERING, *RUNNING)
+OPERATIONS = (*WORKFLOWS, *FILES, *DELIVERING, *FIGURES, *RUNNING)
