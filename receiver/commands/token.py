@@ -11,7 +11,8 @@ import orjson
 from receiver.commands.opening import DONE, SOME_FAILED, configured, ledger, print_json, run
 from receiver.commands.tables import print_table
 from receiver.config import Config
-from receiver.ledger import tokens
+from receiver.ledger import sessions, tokens
+from receiver.ledger.database import now as database_now
 from receiver.ledger.query_parts import stamp
 from receiver.ledger.tables import SCOPES
 from receiver.redaction import Redactor
@@ -94,3 +95,33 @@ async def _revoke(config: Config, name: str) -> int:
         return SOME_FAILED
     click.echo(f"revoked {name}")
     return DONE
+
+
+@token.command("login-link")
+@click.argument("name")
+@click.option("--base", help="Where the dashboard is (default: server.public_url, else server.host and port).")
+@_JSON
+@click.pass_context
+def login_link(ctx: click.Context, name: str, base: str | None, as_json: bool) -> None:
+    """Print a link that logs one browser in to the dashboard with a token, once, within 60 seconds."""
+    run(_login_link(configured(ctx), name, base, as_json=as_json))
+
+
+async def _login_link(config: Config, name: str, base: str | None, *, as_json: bool) -> int:
+    async with ledger(config) as database, database.write() as connection:
+        code = await sessions.make_code(connection, name, await database_now(connection))
+    link = f"{(base or _dashboard(config)).rstrip('/')}/login?code={code}"
+    if as_json:
+        told = {"name": name, "link": link, "lives": sessions.CODE_LIVES.total_seconds()}
+        sys.stdout.write(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    else:
+        click.echo(link)
+        click.echo("it works once, within 60 seconds", err=True)
+    return DONE
+
+
+def _dashboard(config: Config) -> str:
+    if config.server.public_url:
+        return config.server.public_url
+    host = config.server.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"

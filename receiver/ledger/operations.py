@@ -1,4 +1,7 @@
-"""The tables of running the thing: passes, sources, rejected requests, tokens, permits. Not part of what is true."""
+"""The tables of running the thing: passes, sources, rejected requests, tokens and who is logged in, permits.
+
+Not part of what is true.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +89,35 @@ audit_log = Table(
     Column("subject", Text),  # the workflow, the delivery, the blob
     Column("details", Json),
     Index("ix_audit_log_at", "at"),
+)
+
+# A browser that is logged in, by the hash of what its cookie holds; worth as much as its token, and as long.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("token", Text, ForeignKey("tokens.name", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+# The one-time codes of login links, by their hash; used up by being deleted.
+login_codes = Table(
+    "login_codes",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("token", Text, ForeignKey("tokens.name", ondelete="CASCADE"), nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+# Filters of the list of workflows that somebody gave a name, for everybody.
+saved_links = Table(
+    "saved_links",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("query", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
 )
 
 # SQLite's way of letting `replay --apply` past the guard for one transaction (R2); PostgreSQL has a setting for that

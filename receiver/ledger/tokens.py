@@ -64,7 +64,7 @@ async def create(connection: AsyncConnection, name: str, scope: str, now: dateti
 
 async def listing(connection: AsyncConnection) -> list[Token]:
     """Return every token, the revoked ones too, by name."""
-    return [_token(row) for row in (await connection.execute(select(tokens).order_by(tokens.c.name))).mappings()]
+    return [token_of(row) for row in (await connection.execute(select(tokens).order_by(tokens.c.name))).mappings()]
 
 
 async def revoke(connection: AsyncConnection, name: str, now: datetime) -> bool:
@@ -81,7 +81,7 @@ async def identify(connection: AsyncConnection, given: str) -> Token | None:
     found = (await connection.execute(select(tokens).where(tokens.c.hash == mine))).mappings().first()
     if found is None or not compare_digest(bytes(found["hash"]), mine) or found["revoked_at"] is not None:
         return None
-    return _token(found)
+    return token_of(found)
 
 
 async def any_valid(connection: AsyncConnection) -> bool:
@@ -100,5 +100,6 @@ async def used(connection: AsyncConnection, name: str, now: datetime) -> None:
     await connection.execute(update(tokens).where(tokens.c.name == name, stale).values(last_used_at=now))
 
 
-def _token(row: RowMapping) -> Token:
+def token_of(row: RowMapping) -> Token:
+    """Return what a row says of a token."""
     return Token(row["name"], row["scope"], row["created_at"], row["last_used_at"], row["revoked_at"])

@@ -8,15 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.ledger import attention
-from receiver.ledger.apply import apply
 from receiver.ledger.database import now as database_now
-from receiver.ledger.entries import Entry
 from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import attention_json, stamp
-from receiver.ledger.records import EvidenceKind, Outcome, Reading
+from receiver.ledger.records import Outcome
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.tracking import BadTrack, track_entry
+from receiver.web import acknowledging
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.api_workflows import WORKFLOW, workflow_now
 from receiver.web.auth import needs
@@ -79,19 +77,9 @@ async def acknowledge(request: Request) -> Response:
         raise Problem("no-attention", f"there is no kind {kind[:40]!r}; there are {', '.join(ATTENTION_KINDS)}")
     _configured(site, source)
     await pulse_of(site, source, workflow_id)
-    seen = Entry(
-        source=source,
-        policy=site.config.policy(source),
-        kind=EvidenceKind.DECISION,
-        at=clock(),
-        workflow_id=workflow_id,
-        reading=Reading(workflow_id),
-        decision={"acknowledged": kind, "by": who},
-    )
     async with site.database.write() as connection:
         now = await database_now(connection)
-        await apply(connection, [seen], now)
-        row = await attention.acknowledge(connection, source, workflow_id, kind, who, now)
+        row = await acknowledging.acknowledge(site, connection, source, workflow_id, kind, who, now)
         if row is None:
             raise Problem("no-attention", f"no attention {kind} is open for this workflow")
     return answer(site, attention_json(row))

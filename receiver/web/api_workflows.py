@@ -14,12 +14,9 @@ from receiver.ledger import listing, queries, trail
 from receiver.ledger.cursors import BadCursor
 from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import JsonObject, stamp
-from receiver.ledger.trail import Document
-from receiver.providers import PROVIDERS
-from receiver.providers.base import ProviderError
-from receiver.providers.base import Response as UpstreamResponse
 from receiver.web.answers import answer, clock, site_of, tagged, tagged_bytes
 from receiver.web.auth import needs
+from receiver.web.documents import document_of
 from receiver.web.parameters import (
     job_filter,
     known,
@@ -139,28 +136,9 @@ async def document(request: Request) -> Response:
     """The newest whole document upstream gave of a workflow, byte for byte except for secrets."""
     known(request, ())
     site, (source, workflow_id) = site_of(request), named(request)
-    async with site.database.read() as connection:
-        row = await queries.workflow_row(connection, source, workflow_id)
-        if row is None:
-            raise unknown_workflow(source, workflow_id)
-        candidates = await trail.documents(connection, row["pk"])
-    found = next((one for one in candidates if _whole(site, source, workflow_id, one)), None)
-    if found is None:
-        raise Problem("no-document", "upstream has not been asked about this workflow yet, or has not shown it")
+    found = await document_of(site, source, workflow_id)
     headers = {"hookledger-evidence": found.evidence, "hookledger-asked-at": stamp(found.sent_at) or ""}
     return tagged_bytes(request, site.redactor.bytes(found.body), "application/json", headers=headers)
-
-
-def _whole(site: Site, source: str, workflow_id: str, one: Document) -> bool:
-    """Whether an answer is the workflow's document; the renewal of one file's URL is an answer too."""
-    if source not in site.config.sources:
-        return True  # its provider is not known any more
-    response = UpstreamResponse(one.http_status, {}, one.body, one.sent_at, one.recorded_at)
-    try:
-        PROVIDERS[site.config.sources[source].provider].read_status(workflow_id, response, site.config.account(source))
-    except ProviderError:
-        return False
-    return True
 
 
 @needs("read")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 
 from receiver.config import Config
 from receiver.intake import Intake
@@ -20,6 +21,7 @@ from receiver.redaction import Redactor
 from receiver.web import api, blobs, health, hooks, problems
 from receiver.web.janitor import sweep_forever
 from receiver.web.openapi import serving as openapi
+from receiver.web.pages import routes as pages
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
 
@@ -58,8 +60,9 @@ def build_app(
             *blobs.routes(),
             *health.routes(),
             *openapi.routes(),
+            *pages.routes(site),
         ],
-        exception_handlers=problems.exception_handlers(),
+        exception_handlers={**problems.exception_handlers(), HTTPException: pages.for_people()},
         lifespan=_lifespan(site, rejections, daemon),
     )
     app.router.redirect_slashes = False

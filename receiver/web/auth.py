@@ -16,14 +16,17 @@ from receiver.logs import log_event
 from receiver.web.answers import clock, site_of
 from receiver.web.problems import Problem, as_answer, problem_of
 from receiver.web.site import Site
+from receiver.web.visitors import visitor_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CHALLENGE = {"www-authenticate": 'Bearer realm="hookledger"'}
 
 
-def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
+def needs(scope: str, *, or_login: bool = False) -> Callable[[Endpoint], Endpoint]:
     """Let an endpoint be called only with a token of this scope (`read`, `write`, `admin`) or a larger one.
+
+    `or_login` lets in who is logged in to the dashboard, too: for what its pages show, which changes nothing.
 
     The token's record is then `request.state.token`. Errors of the endpoint become problems here: unexpected ones too,
     which Starlette would otherwise hand on to the server after answering.
@@ -33,7 +36,11 @@ def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
             try:
-                request.state.token = await require(request, scope)
+                visitor = await visitor_of(request) if or_login and _bearer(request) is None else None
+                if visitor is not None and visitor.may(scope):
+                    request.state.token = visitor.session.token
+                else:
+                    request.state.token = await require(request, scope)
                 return await endpoint(request)
             except Exception as error:  # noqa: BLE001 - the one place that turns errors into answers
                 return as_answer(problem_of(error, request.url.path), site_of(request))

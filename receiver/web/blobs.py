@@ -32,7 +32,7 @@ def routes() -> list[Route]:
     return [Route("/blobs/{source}/{id}", redirect, methods=["GET", "HEAD"])]
 
 
-@needs("read")
+@needs("read", or_login=True)
 async def redirect(request: Request) -> Response:
     """302 to a URL that works now, made fresh first when it has expired or is about to; 410 when the file is gone.
 

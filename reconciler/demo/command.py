@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.demo.comparing import Comparison, compare, every_workflow
-from reconciler.demo.programs import DemoFailed, Stage, staged
+from reconciler.demo.programs import DemoFailed, Stage, login_link, staged
 from reconciler.demo.submitting import SPREAD, submit_all
 from reconciler.demo.upstreams import UPSTREAMS, URL_TTL
 
@@ -144,7 +144,9 @@ async def _report(
 
 
 async def _stay(console: Console, stage: Stage) -> None:
-    console.print(f"\nStill running; look around: [bold]{stage.receiver}/[/bold]")
+    link = await login_link(stage)
+    console.print(f"\nStill running; look around: [bold]{link}[/bold]", soft_wrap=True)
+    console.print("  (this link logs one browser in, within 60 s; later, the token below does)")
     console.print(
         f'  curl -H "Authorization: Bearer {stage.token}" "{stage.receiver}/v1/workflows?limit=5"', soft_wrap=True
     )

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import orjson
@@ -35,6 +36,8 @@ hook_token = "{hook_token}"
 deadline = "5m"
 {settings}
 """
+
+ACCOUNT = "demo"  # the name of the one API token there is
 
 
 class DemoFailed(Exception):
@@ -138,11 +141,22 @@ def _last_words(log: Path) -> str:
 
 
 async def _make_token(config: Path) -> str:
+    return str((await _told(config, "token", "create", ACCOUNT, "--scope", "admin", "--json"))["token"])
+
+
+async def login_link(stage: Stage) -> str:
+    """Return a link that logs one browser in to the dashboard, within a minute."""
+    config = stage.folder / "hookledger.toml"
+    told = await _told(config, "token", "login-link", ACCOUNT, "--base", stage.receiver, "--json")
+    return str(told["link"])
+
+
+async def _told(config: Path, *words: str) -> dict[str, Any]:
+    """Run a command of hookledger's and return the JSON it prints."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "receiver", "--config", str(config), "token", "create", "demo", "--scope", "admin",
-        "--json", stdout=subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable, "-m", "receiver", "--config", str(config), *words, stdout=subprocess.PIPE
+    )
     printed, _ = await process.communicate()
     if process.returncode != 0:
-        raise DemoFailed("no API token could be made; see the line above")
-    return str(orjson.loads(printed)["token"])
+        raise DemoFailed(f"`hookledger {' '.join(words[:2])}` failed; see the line above")
+    return dict(orjson.loads(printed))

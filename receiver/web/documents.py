@@ -1,0 +1,36 @@
+"""The newest whole document upstream gave of a workflow, for the API and the pages."""
+
+from __future__ import annotations
+
+from receiver.ledger import queries, trail
+from receiver.ledger.trail import Document
+from receiver.providers import PROVIDERS
+from receiver.providers.base import ProviderError, Response
+from receiver.web.problems import Problem
+from receiver.web.site import Site
+from receiver.web.waiting import unknown_workflow
+
+
+async def document_of(site: Site, source: str, workflow_id: str) -> Document:
+    """Return the newest answer that holds the whole workflow. Raises Problem: `unknown-workflow`, `no-document`."""
+    async with site.database.read() as connection:
+        row = await queries.workflow_row(connection, source, workflow_id)
+        if row is None:
+            raise unknown_workflow(source, workflow_id)
+        candidates = await trail.documents(connection, row["pk"])
+    found = next((one for one in candidates if _whole(site, source, workflow_id, one)), None)
+    if found is None:
+        raise Problem("no-document", "upstream has not been asked about this workflow yet, or has not shown it")
+    return found
+
+
+def _whole(site: Site, source: str, workflow_id: str, one: Document) -> bool:
+    """Whether an answer is the workflow's document; the renewal of one file's URL is an answer too."""
+    if source not in site.config.sources:
+        return True  # its provider is not known any more
+    response = Response(one.http_status, {}, one.body, one.sent_at, one.recorded_at)
+    try:
+        PROVIDERS[site.config.sources[source].provider].read_status(workflow_id, response, site.config.account(source))
+    except ProviderError:
+        return False
+    return True

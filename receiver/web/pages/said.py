@@ -1,0 +1,40 @@
+"""What a page says once about what was just done: a word of a fixed list, in a cookie that lives seconds."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from receiver.web.visitors import is_https
+
+_COOKIE = "hookledger-said"
+WORDS = {
+    "asked": "Upstream is being asked; what it answers appears here.",
+    "acknowledged": "Noted: you have seen to it. It stays open until its cause is gone.",
+    "replayed": "The delivery was applied again.",
+    "replay-nothing": "The delivery was applied again and changed nothing.",
+    "saved": "The link is saved for everybody.",
+    "removed": "The link is gone.",
+    "gone": "That was no longer open.",
+}
+
+
+def say(request: Request, response: Response, word: str) -> None:
+    """Have the next page say this."""
+    assert word in WORDS
+    response.set_cookie(_COOKIE, word, max_age=20, path="/", secure=is_https(request), httponly=True, samesite="strict")
+
+
+def heard(request: Request) -> str | None:
+    """Return what this page is to say; nothing when it is only renewed in place."""
+    return None if _in_place(request) else WORDS.get(request.cookies.get(_COOKIE, ""))
+
+
+def forget(request: Request, response: Response) -> None:
+    """Say it only once."""
+    if _COOKIE in request.cookies and not _in_place(request):
+        response.delete_cookie(_COOKIE, path="/", secure=is_https(request), httponly=True, samesite="strict")
+
+
+def _in_place(request: Request) -> bool:
+    return "hx-request" in request.headers

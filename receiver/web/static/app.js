@@ -1,0 +1,81 @@
+// What pages do by themselves: colours, relative times, addresses without empty filters.
+(() => {
+  "use strict";
+
+  const THEMES = ["auto", "light", "dark"];
+
+  function theme() {
+    return document.documentElement.dataset.theme || "auto";
+  }
+
+  function showTheme() {
+    const button = document.querySelector("[data-theme-switch]");
+    if (button) button.querySelector(".theme-word").textContent = theme();
+  }
+
+  function switchTheme() {
+    const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
+    if (next === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = next;
+    try {
+      if (next === "auto") localStorage.removeItem("hookledger-theme");
+      else localStorage.setItem("hookledger-theme", next);
+    } catch {
+      // kept for this page only
+    }
+    showTheme();
+    document.dispatchEvent(new CustomEvent("themechange"));
+  }
+
+  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+  function ago(at) {
+    const seconds = (Date.now() - at) / 1000;
+    const size = Math.abs(seconds);
+    if (size < 1) return "now";
+    const [unit, name] = UNITS.find(([one]) => size >= one);
+    const told = `${Math.floor(size / unit)} ${name}`;
+    return seconds > 0 ? `${told} ago` : `in ${told}`;
+  }
+
+  function renewTimes() {
+    for (const one of document.querySelectorAll("time[datetime]")) {
+      const told = ago(Date.parse(one.dateTime));
+      if (one.textContent !== told) one.textContent = told;
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-theme-switch]")) switchTheme();
+    const menu = document.querySelector("details.menu[open]");
+    if (menu && !menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    const menu = document.querySelector("details.menu[open]");
+    if (event.key === "Escape" && menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // An address to share says only what was chosen.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const given = event.detail.formData;
+    if (event.detail.verb !== "get" || !given) return;
+    for (const name of [...new Set(given.keys())]) {
+      const kept = given.getAll(name).filter((value) => value !== "");
+      given.delete(name);
+      for (const value of kept) given.append(name, value);
+    }
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    showTheme();
+    setInterval(renewTimes, 5000);
+    // What a person has opened stays open when the page is renewed in place.
+    if (window.Idiomorph) {
+      window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+        !(name === "open" && node.tagName === "DETAILS");
+    }
+  });
+})();
