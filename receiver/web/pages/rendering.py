@@ -18,7 +18,7 @@ from receiver.ledger.query_parts import JsonObject
 from receiver.web.answers import clock, site_of
 from receiver.web.pages import said, wording
 from receiver.web.pages.statics import address_of
-from receiver.web.pages.times import ago, between, exact, instant_of
+from receiver.web.pages.times import after, ago, between, exact, instant_of, minute, span
 from receiver.web.pages.words import paragraphs, seg
 from receiver.web.site import Site
 from receiver.web.visitors import Visitor, is_https
@@ -85,7 +85,17 @@ def _templates() -> Environment:
     )  # fmt: skip
     made.globals["static"] = address_of
     made.globals["words"] = wording
-    made.filters.update(when=_when, since=_since, lasted=between, seg=seg, paragraphs=paragraphs, exact=exact)
+    made.filters.update(
+        when=_when,
+        since=_since,
+        lasted=between,
+        seg=seg,
+        paragraphs=paragraphs,
+        exact=exact,
+        span=span,
+        minute=minute,
+        after=after,
+    )
     return made
 
 

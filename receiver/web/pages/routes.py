@@ -9,7 +9,18 @@ from starlette.routing import Route
 
 from receiver.ledger import overview
 from receiver.web.answers import site_of
-from receiver.web.pages import attention, live, login, statics, steering, workflow, workflows
+from receiver.web.pages import (
+    attention,
+    deliveries,
+    live,
+    login,
+    passes,
+    sources,
+    statics,
+    steering,
+    workflow,
+    workflows,
+)
 from receiver.web.pages.guarding import page, problem_page, to_login
 from receiver.web.pages.tries import Tries
 from receiver.web.pages.watch import Watch
@@ -31,6 +42,9 @@ def routes(site: Site) -> list[Route]:
         *workflows.routes(),
         *workflow.routes(),
         *steering.routes(),
+        *sources.routes(),
+        *deliveries.routes(),
+        *passes.routes(),
     ]
 
 

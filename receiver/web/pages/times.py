@@ -46,3 +46,14 @@ def between(first: str | None, last: str | None) -> str:
     if first is None or last is None:
         return "—"
     return span((instant_of(last) - instant_of(first)).total_seconds())
+
+
+def minute(seconds: int) -> str:
+    """Return the minute that begins so many seconds after 1970: `2026-01-21 22:21 UTC`."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def after(stamp: str, first: str) -> str:
+    """Return how long after a first instant another one was: `+1.2 s`; before it, `-1.2 s`."""
+    seconds = (instant_of(stamp) - instant_of(first)).total_seconds()
+    return f"{'+' if seconds >= 0 else '-'}{span(abs(seconds))}"

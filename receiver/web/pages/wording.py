@@ -101,6 +101,11 @@ def trust(word: str | None) -> str:
     return "—" if word is None else _TRUST.get(word, word)
 
 
+def paused(word: str) -> str:
+    """Return why a source is not asked."""
+    return _PAUSED.get(word, f"paused: {word}")
+
+
 def disposition(word: str) -> str:
     """Return what to do with the request of a workflow that did not succeed."""
     return _DISPOSITION.get(word, word)

@@ -39,7 +39,7 @@
   }
 
   function renewTimes() {
-    for (const one of document.querySelectorAll("time[datetime]")) {
+    for (const one of document.querySelectorAll("time[datetime]:not(.at)")) {
       const told = ago(Date.parse(one.dateTime));
       if (one.textContent !== told) one.textContent = told;
     }
