@@ -92,8 +92,8 @@ async def list_passes(connection: AsyncConnection, *, limit: int, cursor: str | 
 async def due_by_source(connection: AsyncConnection, now: datetime) -> dict[str, int]:
     """Return how many checks are overdue by more than a minute, per source."""
     c = tables.checks.c
-    query = select(c.source, func.count()).where(c.due_at < now - STALE_AFTER).group_by(c.source)
-    return {source: count for source, count in await connection.execute(query)}
+    query = select(c.source, func.count().label("number")).where(c.due_at < now - STALE_AFTER).group_by(c.source)
+    return {row.source: row.number for row in await connection.execute(query)}
 
 
 async def rejections_by_source(connection: AsyncConnection) -> dict[str, dict[str, JsonObject]]:

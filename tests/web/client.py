@@ -36,8 +36,8 @@ def head(method: str, url: str, headers: dict[str, str]) -> bytes:
     """The request line and the headers, as bytes."""
     where = urlsplit(url)
     target = where.path + (f"?{where.query}" if where.query else "")
-    lines = [f"{method} {target} HTTP/1.1", f"host: {where.netloc}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in {"host": where.netloc, **headers}.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

@@ -85,17 +85,8 @@ def _templates() -> Environment:
     )  # fmt: skip
     made.globals["static"] = address_of
     made.globals["words"] = wording
-    made.filters.update(
-        when=_when,
-        since=_since,
-        lasted=between,
-        seg=seg,
-        paragraphs=paragraphs,
-        exact=exact,
-        span=span,
-        minute=minute,
-        after=after,
-    )
+    made.filters.update(when=_when, since=_since, lasted=between, exact=exact, span=span, minute=minute, after=after)
+    made.filters.update(seg=seg, paragraphs=paragraphs)
     return made
 
 

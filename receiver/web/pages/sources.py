@@ -11,6 +11,7 @@ from starlette.routing import Route
 from receiver.config.sources import SourceConfig
 from receiver.ledger import overview, queries, tallies
 from receiver.ledger.query_parts import JsonObject, Row, stamp
+from receiver.ledger.states import TERMINAL
 from receiver.web.answers import clock, site_of
 from receiver.web.pages.guarding import page
 from receiver.web.pages.measures import charts, measure, summed
@@ -56,7 +57,6 @@ async def sources(request: Request) -> Response:
             **measure(summed(series.get(name, {}).values())),
             "spark": _spark(series.get(name, {}), since),
             "open": _open(totals.get(name, {})),
-            "known": sum(n for key, n in totals.get(name, {}).items() if key.startswith("status.")),
             "attention": {
                 k.partition(".")[2]: n for k, n in totals.get(name, {}).items() if k.startswith("attention.")
             },
@@ -103,9 +103,12 @@ def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
+def _under(prefix: str, totals: dict[str, int]) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}
+
+
 def _open(totals: dict[str, int]) -> int:
-    ended = ("succeeded", "failed", "expired", "canceled")
-    return sum(n for k, n in totals.items() if k.startswith("status.") and k.removeprefix("status.") not in ended)
+    return sum(n for status, n in _under("status.", totals).items() if status not in TERMINAL)
 
 
 def _spark(series: dict[datetime, dict[str, int]], since: datetime) -> list[JsonObject]:
@@ -143,5 +146,6 @@ def _facts(name: str, one: SourceConfig, state: Row | None, now: datetime) -> Js
 def _sent(kept: JsonObject | None, since: datetime) -> int:
     """Return how many requests count against the budget now (written by `reconciler.budgets`)."""
     held = kept or {}
-    sent = sum(number for at, number, _ in held.get("sent", []) if datetime.fromisoformat(at) > since)
-    return sent + sum(one[1] for one in held.get("under_way", {}).values())
+    sent: int = sum(number for at, number, _ in held.get("sent", []) if datetime.fromisoformat(at) > since)
+    on_its_way: int = sum(one[1] for one in held.get("under_way", {}).values())
+    return sent + on_its_way
