@@ -29,35 +29,38 @@ KINDS: dict[str, tuple[int, str]] = {
     "no-token": (401, "A token is needed"),
     "wrong-token": (401, "The token is not valid"),
     "scope": (403, "The token may not do this"),
-    "cross-site": (403, "This did not come from a page of ours"),
     "unknown-source": (404, "There is no such source"),
     "unknown-workflow": (404, "There is no such workflow"),
     "unknown-blob": (404, "There is no such blob"),
     "no-document": (404, "Upstream has not shown this workflow yet"),
     "no-attention": (404, "There is no such attention open"),
-    "unknown-evidence": (404, "There is no such evidence"),
     "not-found": (404, "There is nothing here"),
     "method-not-allowed": (405, "This method is not for this address"),
     "timeout": (408, "The request took too long to arrive"),
     "blob-unavailable": (409, "Upstream shows no address for this file"),
     "blob-gone": (410, "The file is gone"),
     "too-large": (413, "The request is too large"),
-    "too-many-tries": (429, "Too many tries"),
     "internal": (500, "Something went wrong inside"),
     "no-reconciler": (503, "Nobody is there to ask upstream"),
     "upstream-busy": (503, "Upstream does not answer"),
     "database": (503, "The ledger cannot be reached"),
     "http": (0, "The request was refused"),
 }
+# What only the dashboard's pages say.
+ON_PAGES: dict[str, tuple[int, str]] = {
+    "cross-site": (403, "This did not come from a page of ours"),
+    "unknown-evidence": (404, "There is no such evidence"),
+    "too-many-tries": (429, "Too many tries"),
+}
 
 
 class Problem(Exception):
-    """An answer that is an error. `kind` is one of KINDS, `detail` a sentence for whoever asked; no secret in it."""
+    """An answer that is an error. `kind` is one of KINDS or ON_PAGES, `detail` a sentence for whoever asked; no secret in it."""
 
     def __init__(self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail)
         self.kind = kind
-        self.status, self.title = KINDS[kind]
+        self.status, self.title = KINDS.get(kind) or ON_PAGES[kind]
         self.detail = detail
         self.headers = dict(headers or {})
         self.extra = extra
