@@ -55,7 +55,7 @@ ON_PAGES: dict[str, tuple[int, str]] = {
 
 
 class Problem(Exception):
-    """An answer that is an error. `kind` is one of KINDS or ON_PAGES, `detail` a sentence for whoever asked; no secret."""
+    """An answer that is an error. `kind` is of KINDS or ON_PAGES, `detail` a sentence for whoever asked; no secret."""
 
     def __init__(self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail)
