@@ -21,6 +21,7 @@ from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
+from receiver.ledger.faults import ABORTED, HELD, data_at_fault, sqlstate
 from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
 from receiver.patience import Patience
@@ -31,17 +32,9 @@ TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transactio
 BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
 SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
 
-# SQLSTATEs of PostgreSQL. Those of a transaction that would have done well alone:
-_ABORTED = ("40001", "40P01")
-# Somebody holds one of the batch's workflows, and will not let go within the lock timeout.
-_HELD = "55P03"
 # A workflow that somebody holds must not hold up all the others.
 WAIT_NO_LONGER = "SET LOCAL lock_timeout = '1s'"
 CAREFUL_FOR = 10.0  # seconds after that in which a batch first sees which of its workflows can be had
-# And the classes that say that the data was at fault: a key twice in one statement (21), a value (22), a constraint
-# (23), something too large (54), or our own guard (P0). Everything else is the server's state or the schema's, which
-# a retry can find mended.
-_AT_FAULT = ("21", "22", "23", "54", "P0")
 
 
 class IntakeFull(Exception):
@@ -84,7 +77,11 @@ class _Held(Exception):
 
 
 class _Poisoned(Exception):
-    """Something in the batch cannot be applied, whenever it is tried."""
+    """Something in the batch cannot be applied, whenever it is tried: the database `refused` it, or we failed."""
+
+    def __init__(self, *, refused: bool) -> None:
+        super().__init__()
+        self.refused = refused
 
 
 class Intake:
@@ -227,7 +224,7 @@ class Intake:
             if self._queue and time.monotonic() > ends:
                 return
 
-    async def _commit_or_halve(self, batch: Sequence[_Waiting]) -> None:
+    async def _commit_or_halve(self, batch: Sequence[_Waiting], *, again: bool = False) -> None:
         try:
             results = await self._commit([waiting.entry for waiting in batch])
         except IntakeUnavailable as error:
@@ -239,7 +236,10 @@ class Intake:
             if rest:
                 await self._settle(rest)
         except _Poisoned as error:
-            if len(batch) == 1:
+            if len(batch) == 1 and not error.refused and not again:
+                # What the database did not say itself may have been a connection on its way out.
+                await self._commit_or_halve(batch, again=True)
+            elif len(batch) == 1:
                 self._suspects.add(batch[0].entry, time.monotonic())
                 await self._set_aside(batch[0], error)
             else:
@@ -296,16 +296,16 @@ class Intake:
             except (LedgerError, *DRIVER_ERRORS) as error:
                 raise self._unavailable(error) from error
             except DBAPIError as error:
-                if _sqlstate(error) in _ABORTED and left:
+                if sqlstate(error) in ABORTED and left:
                     continue
-                if _sqlstate(error) == _HELD and left:
+                if sqlstate(error) == HELD and left:
                     self._careful_until = time.monotonic() + CAREFUL_FOR
                     continue
-                if _data_at_fault(error):
-                    raise _Poisoned from error
+                if data_at_fault(error, self._database.dialect):
+                    raise _Poisoned(refused=True) from error
                 raise self._unavailable(error) from error
             except Exception as error:  # a bug of ours that this batch sets off; the others must not suffer from it
-                raise _Poisoned from error
+                raise _Poisoned(refused=False) from error
             self.counters.batches += 1
             self.counters.committed += len(entries)
             self.counters.last_batch = len(entries)
@@ -327,20 +327,3 @@ class Intake:
         self.counters.failed_at = time.monotonic()
         self.counters.failing_since = self.counters.failing_since or self.counters.failed_at
         return IntakeUnavailable(str(error) if isinstance(error, LedgerError) else "the database failed to commit")
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    state = getattr(error.orig, "sqlstate", None)
-    return state if isinstance(state, str) else None
-
-
-def _data_at_fault(error: DBAPIError) -> bool:
-    """Whether a statement failed because of what it was to write, and not because of the database's state."""
-    if error.connection_invalidated:
-        return False
-    state = _sqlstate(error)
-    if state is not None:
-        return state.startswith(_AT_FAULT)
-    # SQLite has no such codes; its OperationalError is a full disk, a lock, a missing table.
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & {"IntegrityError", "DataError", "InterfaceError", "ProgrammingError"})
