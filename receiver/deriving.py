@@ -9,7 +9,7 @@ from typing import Any
 from receiver.ledger.history import Past
 from receiver.ledger.merge import new_state
 from receiver.ledger.nodes import Merged, PastRun, WorkflowState
-from receiver.ledger.records import EvidenceKind, JsonObject
+from receiver.ledger.records import EvidenceKind, JsonObject, Outcome
 from receiver.ledger.taking import take, take_answer, tell
 from receiver.ledger.views import Children, differences, timeline_difference, view
 from receiver.reading import ASKED, LISTED
@@ -62,29 +62,39 @@ def derive(reader: Rereader, past: Past, held: Mapping[str, Row], late: Sequence
     `held` is the evidence that its rows refer to, `late` what belonged to no workflow when it came and can be read now.
     Raises NotReplayable.
     """
-    return derived(reader, past.state.source, past.state.id, past.rows, held, late)
+    # What named the workflow before it was known was given to it later, and moved nothing.
+    before = sum(row["recorded_at"] < past.state.node.first_seen_at for row in past.rows)
+    return derived(reader, past.state.source, past.state.id, past.rows, held, late, before)
 
 
 def derived(
-    reader: Rereader, source: str, workflow_id: str, rows: Sequence[Row], held: Mapping[str, Row], late: Sequence[Row]
+    reader: Rereader,
+    source: str,
+    workflow_id: str,
+    rows: Sequence[Row],
+    held: Mapping[str, Row],
+    late: Sequence[Row],
+    before: int = 0,
 ) -> Derived:
-    """As `derive`, for a workflow that need not be there."""
+    """As `derive`, for a workflow that need not be there; the first `before` rows are older than it."""
     if [row["seq"] for row in rows] != list(range(1, len(rows) + 1)) or not (rows or late):
         raise NotReplayable("evidence was pruned")
     known = {refers_to(row) for row in rows}
     unread = [row for row in late if row["id"] not in known]
-    ordered = sorted(rows, key=lambda row: row["seq"]) if rows else []
+    ordered = list(rows[before:])
     for row in unread:
         after = [n for n, one in enumerate(ordered) if one["recorded_at"] > row["recorded_at"]]
         ordered.insert(after[0] if after else len(ordered), row)
-    found = Derived(_born(source, workflow_id, (rows or unread)[0], held))
+    found = Derived(_born(source, workflow_id, rows[before:] or unread, held))
     for row in ordered:
         name = refers_to(row)
         found.take(reader.read(row, held.get(name) if name is not None else None))
     return found
 
 
-def _born(source: str, workflow_id: str, first: Row, held: Mapping[str, Row]) -> WorkflowState:
+def _born(source: str, workflow_id: str, rows: Sequence[Row], held: Mapping[str, Row]) -> WorkflowState:
+    made = (row for row in rows if row["outcome"] not in (Outcome.HINT, Outcome.QUARANTINED))
+    first = next(made, rows[0])
     listed = first["kind"] == EvidenceKind.FETCH and (first["headers"] or {}).get(ASKED) == LISTED
     # A decision to read a delivery once more lets it come in as what it is.
     read = held.get(refers_to(first) or "", first) if first["kind"] == EvidenceKind.DECISION else first
