@@ -32,6 +32,7 @@ BLOB = "hookledger-blob"  # the file whose URL was to be renewed
 # upstream said of the others.
 PART_OF = "hookledger-part-of-sha256"
 PART_AT = "hookledger-part-at"
+_ID = ("id", "job_id", "jobId", "task_id", "taskId")  # what upstreams call the id in an object that is about one
 
 
 def delivery_entry(
@@ -116,8 +117,8 @@ def parts_of(body: bytes, ids: Collection[str]) -> dict[str, tuple[bytes, JsonOb
     while left:
         value, path = left.popleft()
         if type(value) is dict:
-            name = value.get("id")
-            if type(name) is str and name in ids and name not in found:
+            name = next((value[key] for key in _ID if type(value.get(key)) is str and value[key] in ids), None)
+            if name is not None and name not in found:
                 found[name] = orjson.dumps(value), {PART_AT: orjson.dumps(path).decode()}
             left.extend((child, (*path, key)) for key, child in value.items() if isinstance(child, (dict, list)))
         elif type(value) is list:

@@ -62,7 +62,7 @@ def reconcile(
 
 async def _watch(config: Config, redactor: Redactor, sources: tuple[str, ...] | None) -> int:
     async with ledger(config) as database:
-        with _stopping() as stop:
+        with stopping() as stop:
             await run_daemon(config, database, redactor, stop, sources=sources)
     return DONE
 
@@ -77,7 +77,7 @@ async def _pass(
     as_json: bool,
 ) -> int:
     async with ledger(config, upgrade_sqlite=not dry_run) as database:
-        with _stopping() as stop:
+        with stopping() as stop:
             report = await run_pass(
                 config,
                 database,
@@ -138,7 +138,7 @@ async def _refetch(config: Config, redactor: Redactor, source: str, workflow_id:
 
 
 @contextlib.contextmanager
-def _stopping() -> Iterator[asyncio.Event]:
+def stopping() -> Iterator[asyncio.Event]:
     """Give an event that SIGTERM and SIGINT set while inside."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

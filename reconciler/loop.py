@@ -13,7 +13,7 @@ from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
-from reconciler import passes
+from reconciler import chores, passes
 from reconciler.commit import TROUBLE
 from reconciler.crew import Crew
 from reconciler.dryrun import planned
@@ -136,7 +136,10 @@ async def run_daemon(
     report = PassReport("daemon")
     noted = 0.0
     outage = 0.0
-    async with Crew(config, database, redactor, report, sources, providers) as crew:
+    async with (
+        Crew(config, database, redactor, report, sources, providers) as crew,
+        chores.besides(config, database, redactor, stop, crew.sources, providers),
+    ):
         log_event("reconciler-started", holder=crew.holder, sources=sorted(crew.sources))
         while not stop.is_set():
             crew.stirred.clear()

@@ -125,6 +125,14 @@ class SourceConfig(Section):
     hint_quota: Count = Field(
         default=1000, ge=1, description="How many unproven deliveries are kept in an hour; more are answered 429."
     )
+    backfill: Duration = Field(
+        default=timedelta(hours=1),
+        description='How far back the daemon lists what was submitted, four times in that time; "0" never. Where'
+        " upstream has a listing.",
+    )
+    audit: Count = Field(
+        default=20, ge=0, le=10_000, description="How many settled workflows the daemon asks about again each day."
+    )
     allow_private: bool = Field(
         default=False, description="Whether upstream may be at a private address, and spoken to without TLS."
     )

@@ -55,6 +55,22 @@ durations = Table(
     Column("learned_at", Instant, nullable=False),
 )
 
+# What is done now and then for a whole source (or for all, then `source` is ''): backfill, audit, prune. One process at
+# a time does it, and what it was about to do next is kept, so that another can go on after a kill.
+chores = Table(
+    "chores",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("leased_until", Instant),
+    Column("leased_by", Text),
+    Column("begun_at", Instant),
+    Column("ended_at", Instant),
+    Column("outcome", Text),
+    Column("progress", Json),  # null when there is nothing to go on with
+    Column("found", Json),  # the figures of the last run that ended
+)
+
 rejections = Table(
     "rejections",
     metadata,
