@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention
+from receiver.ledger import attention, audit
 from receiver.ledger.apply import apply
 from receiver.ledger.entries import Entry
 from receiver.ledger.query_parts import Row
@@ -32,4 +32,8 @@ async def acknowledge(
         decision={"acknowledged": kind, "by": who},
     )
     await apply(connection, [seen], now)
-    return await attention.acknowledge(connection, source, workflow_id, kind, who, now)
+    row = await attention.acknowledge(connection, source, workflow_id, kind, who, now)
+    if row is not None:
+        details = {"kind": kind}
+        await audit.note(connection, who, "acknowledge", now, source=source, subject=workflow_id, details=details)
+    return row

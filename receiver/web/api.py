@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from receiver.web import api_advice, api_figures, api_steering, api_workflows
+from receiver.web import api_advice, api_deliveries, api_figures, api_steering, api_workflows, sharing
 
 
 def routes() -> list[Route]:
     """Return the routes of `/v1`."""
-    return [*api_workflows.routes(), *api_steering.routes(), *api_advice.routes(), *api_figures.routes()]
+    parts = (api_workflows, api_steering, api_advice, api_deliveries, api_figures, sharing)
+    return [route for part in parts for route in part.routes()]

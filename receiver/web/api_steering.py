@@ -17,6 +17,7 @@ from receiver.tracking import BadTrack, track_entry
 from receiver.web import acknowledging
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.api_workflows import WORKFLOW, workflow_now
+from receiver.web.auditing import written
 from receiver.web.auth import needs
 from receiver.web.parameters import json_body, known, named, wait_of
 from receiver.web.problems import Problem
@@ -48,6 +49,8 @@ async def track(request: Request) -> Response:
     result = await site.intake.submit(entry)
     if result.outcome is Outcome.QUARANTINED or entry.workflow_id is None:
         raise Problem("bad-track", "the ledger could not take this; it was kept for a person to look at")
+    if result.outcome is not Outcome.DUPLICATE:
+        await written(site, request.state.token.name, "track", source=entry.source, subject=entry.workflow_id)
     return answer(site, await workflow_now(site, entry.source, entry.workflow_id), 201 if result.created else 200)
 
 
@@ -62,7 +65,10 @@ async def refetch(request: Request) -> Response:
     if seconds is None:
         pulse = await pulse_of(site, source, workflow_id)
         at = await wish(site, source, workflow_id, pulse.pk)
+        await written(site, request.state.token.name, "refetch", source=source, subject=workflow_id)
         return answer(site, {"source": source, "id": workflow_id, "wanted_at": stamp(at)}, 202)
+    await pulse_of(site, source, workflow_id)
+    await written(site, request.state.token.name, "refetch", source=source, subject=workflow_id)
     met = await wait_until(site, source, workflow_id, Pulse.answered, seconds)
     return answer(site, await workflow_now(site, source, workflow_id), 200 if met else 202)
 

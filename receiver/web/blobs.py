@@ -19,6 +19,7 @@ from receiver.web.answers import clock, site_of
 from receiver.web.auth import needs
 from receiver.web.parameters import named_blob, unknown_blob
 from receiver.web.problems import Problem
+from receiver.web.sharing import link_or
 from receiver.web.site import Site
 from receiver.web.waiting import NO_RECONCILER, POLL, pulse_of, wish
 
@@ -32,7 +33,7 @@ def routes() -> list[Route]:
     return [Route("/blobs/{source}/{id}", redirect, methods=["GET", "HEAD"])]
 
 
-@needs("read", or_login=True)
+@link_or(needs("read", or_login=True))
 async def redirect(request: Request) -> Response:
     """302 to a URL that works now, made fresh first when it has expired or is about to; 410 when the file is gone.
 

@@ -23,6 +23,7 @@ LONGEST_WAIT = 60.0  # seconds; proxies give up on answers that take longer
 _WORKFLOWS = frozenset(
     {"source", "status", "open", "stale", "attention", "step_type", "since", "until", "q", "limit", "cursor"}
 )
+_SEVERAL = frozenset({"status", "kind", "outcome"})  # may be given more than once
 _JOBS = frozenset({"source", "id", "status", "workflow", "since", "limit", "cursor"})
 
 
@@ -104,7 +105,7 @@ def known(request: Request, names: Collection[str], label: Callable[[str], str |
     """
     seen = set()
     for name, _ in request.query_params.multi_items():
-        if name in seen and name != "status":
+        if name in seen and name not in _SEVERAL:
             raise Problem("bad-filter", f"{name[:40]!r} is given twice")
         seen.add(name)
         if name not in names and label(name) is None:

@@ -104,7 +104,7 @@ async def example_of(api: Api, operation: Operation) -> tuple[str, dict[str, Any
     """The address and the query of an operation's example."""
     path = filled(operation)
     if operation.path.startswith("/v1/deliveries/"):
-        newest = (await api.get("/v1/deliveries")).json["items"][0]["id"]
+        newest = (await api.get("/v1/deliveries")).json["items"][-1]["id"]
         path = operation.path.format(id=newest)
     query = {p.name: p.example for p in operation.parameters if p.place == "query" and p.example is not None}
     return path, query

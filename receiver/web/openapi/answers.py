@@ -60,6 +60,30 @@ class AdviceRequest(Told):
     retry_after: str | int | None = Field(None, description="The `Retry-After` header's value.")
 
 
+class ShareRequest(Told):
+    """For how long a link is to work; an hour when nothing is told."""
+
+    seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] | None = None
+
+
+class Share(Shape):
+    """A link to one file. It also ends with the token it was made with."""
+
+    path: str
+    url: str | None = Field(description="The whole address, where `server.public_url` is set.")
+    expires_at: Stamp
+
+
+class Replayed(Shape):
+    """What became of a delivery that was applied again."""
+
+    delivery: str
+    outcome: Outcome
+    evidence: str = Field(description="The decision that keeps what it says today.")
+    source: str
+    workflow: str | None
+
+
 class Problem(BaseModel):
     """An error (RFC 9457). `type` is a path relative to this server; members may be added."""
 

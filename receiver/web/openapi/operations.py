@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from receiver.ledger.records import EvidenceKind, Outcome
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.web.openapi import answers as a
 from receiver.web.openapi import figures as f
@@ -11,6 +12,7 @@ from receiver.web.openapi.describing import (
     BY_SOURCE,
     CONTEXT,
     CURSOR,
+    DELIVERY_IN_PATH,
     FLAG,
     INSTANT,
     LIMIT,
@@ -124,8 +126,16 @@ FILES = (
     Operation(
         "GET", "/blobs/{source}/{id}", "openBlob", "The file itself", "files", "read",
         {302: Empty("To a URL that works now.", {"location": "The URL."})}, (SOURCE_IN_PATH, BLOB_IN_PATH),
-        problems=("unknown-blob", "blob-unavailable", "blob-gone", "no-reconciler", "upstream-busy"),
-        description="An expired URL is renewed first, however many ask at once by one question to upstream.",
+        problems=("unknown-blob", "blob-unavailable", "blob-gone", "no-reconciler", "upstream-busy", "bad-link"),
+        description=(
+            "An expired URL is renewed first, however many ask at once by one question to upstream. A link that was"
+            " shared needs no token."
+        ),
+    ),
+    Operation(
+        "POST", "/v1/blobs/{source}/{id}/share", "shareBlob", "A link to one file for whoever has it, for a while",
+        "files", "read", {201: a.Share}, (SOURCE_IN_PATH, BLOB_IN_PATH), body=a.ShareRequest,
+        example={"seconds": 600}, problems=("unknown-blob", "bad-share"),
     ),
 )  # fmt: skip
 
@@ -141,6 +151,34 @@ DELIVERING = (
             "For upstreams. 200 once it is committed; 401 when a proof is missing or wrong; 503 with `Retry-After` when"
             " it could not be kept and must come again."
         ),
+    ),
+    Operation(
+        "GET", "/v1/deliveries", "listDeliveries", "Deliveries across workflows, newest first", "deliveries", "read",
+        {200: a.DeliveryPage},
+        (
+            BY_SOURCE,
+            Parameter(
+                "kind", {"type": "string", "enum": list(EvidenceKind)}, "By default deliveries alone.", many=True,
+            ),
+            Parameter("outcome", {"type": "string", "enum": list(Outcome)}, "One of these.", many=True),
+            Parameter("workflow", {"type": "string", "minLength": 1, "maxLength": 256}, "About this workflow."), SINCE,
+            UNTIL, LIMIT, CURSOR,
+        ),
+        problems=("bad-cursor",),
+    ),
+    Operation(
+        "GET", "/v1/deliveries/{id}", "getDelivery", "One delivery with its headers, without its body", "deliveries",
+        "read", {200: a.OneDelivery}, (DELIVERY_IN_PATH,), problems=("unknown-delivery",), cached=True,
+    ),
+    Operation(
+        "GET", "/v1/deliveries/{id}/body", "getDeliveryBody", "What was received", "deliveries", "admin",
+        {200: Raw("application/octet-stream", "Byte for byte except for secrets, as a file to keep.")},
+        (DELIVERY_IN_PATH,), problems=("unknown-delivery", "no-body"),
+    ),
+    Operation(
+        "POST", "/v1/deliveries/{id}/replay", "replayDelivery", "Read it with today's code and apply it again",
+        "deliveries", "admin", {200: a.Replayed}, (DELIVERY_IN_PATH,), problems=("unknown-delivery", "cannot-replay"),
+        description="For one that could not be read when it came. It is as old, and proves as much, as it did then.",
     ),
 )  # fmt: skip
 
