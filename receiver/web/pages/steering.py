@@ -6,11 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.ledger import overview
+from receiver.ledger import audit, overview
 from receiver.ledger.database import now as database_now
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.web import acknowledging
 from receiver.web.answers import site_of
+from receiver.web.auditing import written
 from receiver.web.pages import said
 from receiver.web.pages.forms import place
 from receiver.web.pages.guarding import button, onward
@@ -52,6 +53,7 @@ async def refetch(request: Request) -> Response:
     _configured(request, source)
     pulse = await pulse_of(site, source, workflow_id)
     await wish(site, source, workflow_id, pulse.pk)
+    await written(site, request.state.visitor.name, "refetch", source=source, subject=workflow_id)
     return _back(request, _path(source, workflow_id), "asked")
 
 
@@ -81,4 +83,8 @@ async def acknowledge_row(request: Request) -> Response:
             await acknowledging.acknowledge(site, connection, row["source"], row["subject"], row["kind"], who, now)
         elif row is not None:
             await overview.acknowledge_row(connection, ref, who, now)
+            about = {"kind": row["kind"], "scope": row["scope"]}
+            await audit.note(
+                connection, who, "acknowledge", now, source=row["source"], subject=row["subject"], details=about
+            )
     return _back(request, "/attention", "gone" if row is None else "acknowledged")
