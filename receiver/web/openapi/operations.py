@@ -31,7 +31,8 @@ from receiver.web.openapi.describing import (
     Q,
     Raw,
 )
-from receiver.web.openapi.parts import Attention
+from receiver.web.openapi.parts import Attention, KnownBlob, Workflow
+from receiver.web.openapi.reports import Incident
 
 _WORKFLOW = "/v1/workflows/{source}/{id}"
 _NAMED = (SOURCE_IN_PATH, WORKFLOW_IN_PATH)
@@ -50,14 +51,14 @@ WORKFLOWS = (
     ),
     Operation(
         "POST", "/v1/workflows", "trackWorkflow", "Track a submitted workflow", "workflows", "write",
-        {200: a.Workflow, 201: a.Workflow}, body=a.TrackRequest,
+        {200: Workflow, 201: Workflow}, body=a.TrackRequest,
         example={"source": SOURCE, "id": WORKFLOW, "context": {"team": "red"}},
         problems=("bad-track", "unknown-source"),
         description="201 when it is new, 200 when it was known; the same again changes nothing, more is added.",
     ),
     Operation(
         "GET", _WORKFLOW, "getWorkflow", "One workflow", "workflows", "read",
-        {200: a.Workflow, 202: a.Workflow},
+        {200: Workflow, 202: Workflow},
         (
             *_NAMED, WAIT,
             Parameter("until", {"type": "string", "enum": ["changed", "terminal"]}, "By default `changed`."),
@@ -81,7 +82,7 @@ WORKFLOWS = (
     ),
     Operation(
         "GET", f"{_WORKFLOW}/incident", "getIncident", "The report to escalate with", "workflows", "read",
-        {200: a.Incident},
+        {200: Incident},
         (
             *_NAMED,
             Parameter(
@@ -93,7 +94,7 @@ WORKFLOWS = (
     ),
     Operation(
         "POST", f"{_WORKFLOW}/refetch", "refetchWorkflow", "Have upstream asked now", "workflows", "write",
-        {200: a.Workflow, 202: a.RefetchAnswer}, (*_NAMED, WAIT), problems=("unknown-workflow", "unknown-source"),
+        {200: Workflow, 202: a.RefetchAnswer}, (*_NAMED, WAIT), problems=("unknown-workflow", "unknown-source"),
         description="202 at once; with `wait` 200 once a look has finished, 202 with the workflow when none has.",
     ),
     Operation(
@@ -121,7 +122,7 @@ WORKFLOWS = (
 FILES = (
     Operation(
         "GET", "/v1/blobs/{source}/{id}", "getBlob", "What is known of one output file", "files", "read",
-        {200: a.KnownBlob}, (SOURCE_IN_PATH, BLOB_IN_PATH), problems=("unknown-blob",), cached=True,
+        {200: KnownBlob}, (SOURCE_IN_PATH, BLOB_IN_PATH), problems=("unknown-blob",), cached=True,
     ),
     Operation(
         "GET", "/blobs/{source}/{id}", "openBlob", "The file itself", "files", "read",
