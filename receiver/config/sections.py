@@ -64,7 +64,21 @@ class ServerConfig(Section):
     )
     max_body: Size = Field(default=10 * 2**20, description="The largest delivery taken; a larger one is answered 413.")
     body_timeout: PositiveDuration = Field(
-        default=timedelta(seconds=10), description="How long a delivery's body may take to arrive; after it, 408."
+        default=timedelta(seconds=10),
+        description="How long a request's head may take to arrive, and then its body; after it, 408.",
+    )
+    max_connections: Count = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="How many connections each process keeps open; a further one is answered 503.",
+    )
+    max_connections_per_client: Count = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="How many of them one address (of IPv6, one /64) may have, and behind a trusted proxy how many"
+        " requests under way; beyond that 503.",
     )
     trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
         default=(), description="Addresses or networks whose `X-Forwarded-*` headers are believed."

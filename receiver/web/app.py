@@ -19,6 +19,7 @@ from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
 from receiver.web import api, blobs, health, hooks, problems
+from receiver.web.door import Door
 from receiver.web.janitor import sweep_forever
 from receiver.web.openapi import serving as openapi
 from receiver.web.pages import routes as pages
@@ -51,7 +52,7 @@ def build_app(
 
     `daemon` runs beside it, from start to end. `app.state.site` is what every request may use.
     """
-    site = Site(config, database, intake or Intake(database), redactor)
+    site = Site(config, database, intake or Intake(database), redactor, Door(config.server))
     rejections = Rejections(database)
     app = Starlette(
         routes=[

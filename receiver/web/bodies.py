@@ -1,12 +1,16 @@
-"""A request's raw body, under a cap on its size, on its time, and on what all bodies together may hold in memory."""
+"""A request's raw body, under a cap on its size and on what all bodies together may hold in memory.
+
+The cap on its time is the protocol's, which closes the connection and leaves word under LATE in the scope's state.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
+LATE = "hookledger.late"  # there when a body did not arrive in time: how many bytes of it nobody had read yet
 LINGER = 2.0  # seconds, and
 LINGER_BYTES = 64 * 2**20  # how much of a refused body is thrown away before its connection is closed
 
@@ -32,16 +36,16 @@ class NoRoom(Exception):
 
 
 class Bodies:
-    """Reads bodies. `largest` and `room` (for all bodies together, until they are let go) are bytes, `within` seconds.
+    """Reads bodies. `largest` and `room` (for all bodies together, until they are let go) are bytes.
 
     Without `room`, a few hundred slow uploads would be enough to end the process.
     """
 
-    def __init__(self, *, largest: int, within: float, room: int) -> None:
-        self._largest, self._within, self._room = largest, within, room
+    def __init__(self, *, largest: int, room: int) -> None:
+        self._largest, self._room = largest, room
         self._held = 0
 
-    async def read(self, receive: Receive, content_length: str | None) -> bytes:
+    async def read(self, scope: Scope, receive: Receive, content_length: str | None) -> bytes:
         """Return the whole body, which takes up room until `let_go`. Raises TooLarge, TooSlow, ClientLeft or NoRoom."""
         # Announced sizes are checked first, so that nobody uploads 20 MB to be refused.
         if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > self._largest:
@@ -50,24 +54,22 @@ class Bodies:
         size = 0
         whole = False
         try:
-            async with asyncio.timeout(self._within):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise ClientLeft
-                    part: bytes = message.get("body", b"")
-                    size += len(part)
-                    self._held += len(part)
-                    if size > self._largest:
-                        raise TooLarge
-                    if self._held > self._room:
-                        raise NoRoom
-                    parts.append(part)
-                    if not message.get("more_body", False):
-                        whole = True
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
-        except TimeoutError:
-            raise TooSlow(size) from None
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    late = scope["state"].get(LATE) if "state" in scope else None
+                    raise ClientLeft if late is None else TooSlow(size + late)
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                self._held += len(part)
+                if size > self._largest:
+                    raise TooLarge
+                if self._held > self._room:
+                    raise NoRoom
+                parts.append(part)
+                if not message.get("more_body", False):
+                    whole = True
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
         finally:
             if not whole:
                 self._held -= size

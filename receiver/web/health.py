@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +20,7 @@ from receiver.ledger.database import LedgerError
 from receiver.ledger.states import Status
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.auth import needs
+from receiver.web.door import Door
 from receiver.web.site import Site
 
 FAILURES_COUNT_FOR = 10.0  # seconds after a commit failed, when none was tried since
@@ -113,4 +117,33 @@ async def _registry(site: Site) -> CollectorRegistry:
         ("commit_seconds", "How long the last commit took", counters.last_commit),
     ):
         Gauge(f"hookledger_intake_{name}", text, registry=registry).set(value)
+    registry.register(_Doorkeeper(site.door))
     return registry
+
+
+class _Doorkeeper(Collector):
+    """The connections of this process, and who did not get what they wanted."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("hookledger_connections", "Open connections of this process", self._door.open)
+        for name, text, label, counts in (
+            (
+                "turned_away",
+                "Connections and requests refused or closed by this process",
+                "reason",
+                self._door.turned_away,
+            ),
+            (
+                "clients_left",
+                "Clients that left before their answer, by how far they had come",
+                "stage",
+                self._door.left,
+            ),
+        ):
+            family = CounterMetricFamily(f"hookledger_{name}", text, labels=[label])
+            for value, count in sorted(counts.items()):
+                family.add_metric([value], count)
+            yield family

@@ -103,9 +103,7 @@ class Hooks:
         self._signers = Signers(site.database, self._answer_within / 2)
         self._turn = asyncio.Semaphore(1)
         self._say_refused = Seldom("delivery")
-        self._bodies = Bodies(
-            largest=config.server.max_body, within=config.server.body_timeout.total_seconds(), room=room
-        )
+        self._bodies = Bodies(largest=config.server.max_body, room=room)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -168,7 +166,7 @@ class Hooks:
         """Return what became of a delivery, once that is committed. Raises Refusal or ClientLeft."""
         source = delivery.source
         headers = headers_of(scope["headers"])
-        body = await self._read_body(receive, headers.get("content-length"), delivery)
+        body = await self._read_body(scope, receive, headers.get("content-length"), delivery)
         inbound = Inbound(headers, query_of(scope["query_string"]), body, delivery.at)
         ends = asyncio.get_running_loop().time() + self._answer_within
         if len(body) > PARSED_ASIDE:
@@ -185,9 +183,11 @@ class Hooks:
             raise Refusal(429, "this source has sent too many hints", "over quota", retry_after=AGAIN_LATER)
         return result
 
-    async def _read_body(self, receive: Receive, content_length: str | None, delivery: _Delivery) -> bytes:
+    async def _read_body(
+        self, scope: Scope, receive: Receive, content_length: str | None, delivery: _Delivery
+    ) -> bytes:
         try:
-            delivery.body = await self._bodies.read(receive, content_length)
+            delivery.body = await self._bodies.read(scope, receive, content_length)
         except TooLarge:
             delivery.length = int(content_length) if content_length and len(content_length) < 16 else None
             raise Refusal(413, "the body is larger than this receiver takes", "too large") from None

@@ -12,16 +12,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import uvicorn
 from starlette.applications import Starlette
 
-from receiver.web.protocol import protocol_that_waits
+from receiver.web.files import connections_for
+from receiver.web.protocol import protocol_of
 from receiver.web.site import Site
 
 BACKLOG = 2048  # connections the kernel holds for us
 GRACE = 20  # seconds for what is in flight; a delivery needs at most `body_timeout` and `answer_within`
-
-
-# Longer than the minute most proxies keep an idle connection: whoever closes first must not be us, or a delivery may
-# be on its way into a closed connection.
-KEEP_ALIVE = 75  # seconds
 
 
 class StartFailed(Exception):
@@ -64,12 +60,12 @@ class Server(uvicorn.Server):
     def __init__(self, app: Starlette, *, signals: Sequence[signal.Signals] = ()) -> None:
         """Prepare what `build_app` returned. Any of `signals` ends it, and so does `stop`."""
         site: Site = app.state.site
-        settings = site.config.server
+        proxies = site.config.server.trusted_proxies
         super().__init__(
             uvicorn.Config(
-                app,
+                site.door.sharing(app) if proxies else app,
                 loop="none",
-                http=protocol_that_waits(settings.body_timeout.total_seconds()),
+                http=protocol_of(site.door),
                 ws="none",
                 lifespan="on",  # "auto" would hide a failed start and serve 500s
                 log_config=None,
@@ -77,14 +73,15 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=list(settings.trusted_proxies),
-                timeout_keep_alive=KEEP_ALIVE,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=list(proxies),
                 timeout_graceful_shutdown=GRACE,
             )
         )
+        self.app = app
         self._site = site
         self._signals = signals
+        self._watching: asyncio.Task[None] | None = None
         self.on_start: Callable[[], object] = lambda: None
 
     @contextmanager
@@ -118,9 +115,18 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen."""
+        self._site.door.most = connections_for(self._site.door.most)
+        self._watching = asyncio.create_task(self._site.door.watch(), name="door")
         await super().startup(sockets)
         if self.started:
             self.on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, answer what is in flight for as long as it may take, and end the application."""
+        await super().shutdown(sockets)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
 
 
 def settle_memory() -> None:

@@ -9,6 +9,7 @@ from receiver.config import Config
 from receiver.intake import Intake
 from receiver.ledger.database import Database
 from receiver.redaction import Redactor
+from receiver.web.door import Door
 from receiver.web.liveness import Beats
 
 
@@ -20,5 +21,6 @@ class Site:
     database: Database
     intake: Intake
     redactor: Redactor
+    door: Door
     beats: Beats = field(default_factory=Beats)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

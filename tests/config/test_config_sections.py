@@ -73,6 +73,8 @@ def test_any_other_database_is_refused_with_what_to_write_and_without_its_passwo
         ('public_url = "http://10.0.0.1"', "public_url", "http://10.0.0.1"),
         ('max_body = "1 MiB"', "max_body", 2**20),
         ('body_timeout = "3s"', "body_timeout", timedelta(seconds=3)),
+        ("max_connections = 500", "max_connections", 500),
+        ("max_connections_per_client = 5", "max_connections_per_client", 5),
         ('trusted_proxies = ["10.0.0.0/8", "::1"]', "trusted_proxies", ("10.0.0.0/8", "::1")),
         ('trusted_proxies = "10.0.0.1, 10.0.0.2"', "trusted_proxies", ("10.0.0.1", "10.0.0.2")),
         ("answer_within = 1.5", "answer_within", timedelta(seconds=1.5)),
@@ -98,6 +100,8 @@ def test_a_server_setting_is_as_it_was_set(load: Load, line: str, field: str, va
         ('public_url = "hooks.example.com"', "must be the address upstreams call"),
         ('max_body = "0"', "must be a size"),
         ('body_timeout = "0"', "longer than zero"),
+        ("max_connections = 0", "greater than or equal to 1"),
+        ("max_connections_per_client = true", "must be a whole number"),
         ('trusted_proxies = ["*"]', '"*" must be an address or a network'),
         ('trusted_proxies = "[oops"', "must be a list"),
         ('item = "90s"', "`item` must be shorter than `lease`"),
@@ -119,6 +123,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     times = (server.body_timeout, server.answer_within, server.lease, server.item, server.pass_budget)
     assert [time.total_seconds() for time in times] == [10, 2.5, 90, 60, 55]
     assert server.trusted_proxies == ()
+    assert (server.max_connections, server.max_connections_per_client) == (10_000, 1000)
     assert not server.metrics_public
 
 

@@ -35,9 +35,7 @@ class Running:
 
     @property
     def app(self) -> Starlette:
-        app = self.server.config.app
-        assert isinstance(app, Starlette)
-        return app
+        return self.server.app
 
     def hook(self, source: str = "civ", *, token: str | None = TOKEN, ref: str | None = None) -> str:
         query = [f"token={token}"] if token is not None and source != "hinted" else []
@@ -83,7 +81,8 @@ def receiving(database: Database, config: Config) -> Receiving:
         daemon: Any = None,
         **settings: Any,
     ) -> AsyncIterator[Running]:
-        given = {k: timedelta(seconds=v) if isinstance(v, (int, float)) else v for k, v in settings.items()}
+        times = {name for name, value in config.server if isinstance(value, timedelta)}
+        given = {k: timedelta(seconds=v) if k in times else v for k, v in settings.items()}
         chosen = config.model_copy(update={"server": config.server.model_copy(update=given)})
         app = build_app(
             chosen, on or database, Redactor(chosen.secret_values()), intake, daemon=daemon, providers=providers

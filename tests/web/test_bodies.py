@@ -27,36 +27,36 @@ class Upload:
 
 
 async def test_bodies_that_arrive_together_share_one_room_and_give_it_back() -> None:
-    bodies = Bodies(largest=100, within=5, room=150)
+    bodies = Bodies(largest=100, room=150)
     first, second, third = Upload(), Upload(), Upload()
     first.send(100)
-    waiting = asyncio.create_task(bodies.read(first.receive, None))
+    waiting = asyncio.create_task(bodies.read({}, first.receive, None))
     await asyncio.sleep(0)
     second.send(60, more=False)
     with pytest.raises(NoRoom):
-        await bodies.read(second.receive, None)
+        await bodies.read({}, second.receive, None)
     first.send(0, more=False)
     whole = await waiting
     assert whole == b"x" * 100
     third.send(100, more=False)
     with pytest.raises(NoRoom):  # the first has not been answered yet
-        await bodies.read(third.receive, None)
+        await bodies.read({}, third.receive, None)
     bodies.let_go(whole)
     third.send(100, more=False)
-    assert len(await bodies.read(third.receive, None)) == 100
+    assert len(await bodies.read({}, third.receive, None)) == 100
 
 
 async def test_the_room_of_a_client_that_left_or_sent_too_much_is_given_back() -> None:
-    bodies = Bodies(largest=100, within=5, room=100)
+    bodies = Bodies(largest=100, room=100)
     for _ in range(5):
         left, large = Upload(), Upload()
         left.send(90)
         left.leave()
         with pytest.raises(ClientLeft):
-            await bodies.read(left.receive, None)
+            await bodies.read({}, left.receive, None)
         large.send(101)
         with pytest.raises(TooLarge):
-            await bodies.read(large.receive, None)
+            await bodies.read({}, large.receive, None)
     whole = Upload()
     whole.send(100, more=False)
-    assert len(await bodies.read(whole.receive, "100")) == 100
+    assert len(await bodies.read({}, whole.receive, "100")) == 100
