@@ -8,6 +8,7 @@ from datetime import timedelta
 import click
 
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.stopping import stopping
 from receiver.commands.tables import print_table
 from receiver.config import Config
 from receiver.config.units import positive_duration
@@ -15,7 +16,6 @@ from receiver.logs import setup_logging
 from receiver.redaction import Redactor
 from reconciler.audit import SAMPLE, WITHIN, AuditReport, audit
 from reconciler.backfill import BackfillReport, CannotList, backfill
-from reconciler.cli import stopping
 
 
 @click.command("backfill")

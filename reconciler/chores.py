@@ -10,13 +10,17 @@ from datetime import datetime, timedelta
 from receiver.config import Config
 from receiver.ledger import chores
 from receiver.ledger.database import Database, now
+from receiver.ledger.passlog import noted
 from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
+from receiver.pruning import Prune
 from receiver.redaction import Redactor
 from reconciler import audit, backfill
+from reconciler.claiming import holder_name
 from reconciler.commit import TROUBLE
 
+PRUNE = "prune"
 FIRST = 60.0  # seconds after the start: what is due comes first
 TURN = 20.0  # seconds between looks at what is to be done
 DAILY = timedelta(days=1)
@@ -66,6 +70,8 @@ async def do_forever(
                 if stop.is_set():
                     return
                 await _try(name, chore(config, database, redactor, stop, name, providers))
+        if not stop.is_set():
+            await _try("", _prune(config, database, stop))
 
 
 async def _try(name: str, work: Awaitable[None]) -> None:
@@ -104,6 +110,28 @@ async def _backfill(
     )
     if report is not None:
         log_event("backfill", source=name, outcome=report.outcome, counts=report.counts)
+
+
+async def _prune(config: Config, database: Database, stop: asyncio.Event) -> None:
+    async with database.read() as connection:
+        if not await chores.due(connection, PRUNE, "", await now(connection), DAILY):
+            return
+    holder = holder_name()
+    async with database.write() as connection:
+        chore = await chores.take(connection, PRUNE, "", holder, await now(connection), DAILY)
+    if chore is None:
+        return
+    async with noted(database, PRUNE, holder) as record:
+        work = Prune(config, database, stop=stop)
+        try:
+            await work.run()
+        finally:
+            record.counts.update(work.counts)
+            record.outcome = "stopped" if work.stopped else "done"
+            async with database.write() as connection:
+                at = await now(connection)
+                await chore.end(connection, record.outcome, None, dict(work.counts), at)
+    log_event("prune", outcome=record.outcome, counts=dict(work.counts))
 
 
 async def _audit(

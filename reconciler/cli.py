@@ -6,15 +6,12 @@ They are commands like any other, so they open configuration and ledger, and end
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.stopping import stopping
 from receiver.config import Config, ConfigError
 from receiver.logs import setup_logging
 from receiver.providers.ids import is_id
@@ -135,17 +132,3 @@ async def _refetch(config: Config, redactor: Redactor, source: str, workflow_id:
         said = report.message or f"upstream answered: {report.status}"
         click.echo(redactor.text(f"{source} {workflow_id}: {said}"), err=report.failed)
     return SOME_FAILED if report.failed else DONE
-
-
-@contextlib.contextmanager
-def stopping() -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set while inside."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

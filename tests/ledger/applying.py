@@ -83,3 +83,13 @@ async def attentions(database: Database):
 async def rows(database: Database, table):
     async with database.read() as connection:
         return (await connection.execute(select(table))).all()
+
+
+async def claim_named(database: Database, wf: str, second: float, source="civ"):
+    """Claim this workflow's check, due or not."""
+    async with database.write() as connection:
+        await checks.want(connection, source, wf, None, at(second))
+        (one,) = await checks.claim(
+            connection, at(second), holder="test", lease=timedelta(seconds=90), limits={source: 1}, ids=[wf]
+        )  # fmt: skip
+        return one
