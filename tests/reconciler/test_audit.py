@@ -118,7 +118,7 @@ async def test_the_command_prints_the_drift_and_exits_by_what_could_be_asked(wor
     assert (await hookledger(world, "audit", "--source", "nobody"))[0] == 2
 
 
-async def test_the_daemon_does_both_chores_and_each_once(world: World, upstream: Upstream) -> None:
+async def test_the_daemon_does_its_chores_and_each_once(world: World, upstream: Upstream) -> None:
     await settled(world, upstream, "wf")
     upstream.answers["/workflows"] = (200, {"items": [document("new")], "next": None})
     stops = [asyncio.Event(), asyncio.Event()]
@@ -131,14 +131,14 @@ async def test_the_daemon_does_both_chores_and_each_once(world: World, upstream:
 
     async def done() -> bool:
         kinds = [row.kind for row in await rows(world.database, passes) if row.ended_at is not None]
-        return {"backfill", "audit"} <= set(kinds)
+        return {"backfill", "audit", "prune"} <= set(kinds)
 
     await until(done, 20)
     for stop in stops:
         stop.set()
     await asyncio.gather(*doing)
     kinds = sorted(row.kind for row in await rows(world.database, passes))
-    assert kinds == ["audit", "backfill", "cron"]
+    assert kinds == ["audit", "backfill", "cron", "prune"]
     assert {row.id for row in await rows(world.database, workflows)} == {"wf", "new"}
 
 
