@@ -22,6 +22,7 @@ from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.faults import ABORTED, HELD, data_at_fault, sqlstate
+from receiver.ledger.recent import Recent
 from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
 from receiver.patience import Patience
@@ -103,6 +104,7 @@ class Intake:
         self._committer: asyncio.Task[None] | None = None
         self._busy_since: float | None = None
         self._careful_until = 0.0
+        self._recent = Recent()
         self._patience = Patience(lambda: IntakeUnavailable("the ledger did not commit in time"))
         self.counters = Counters()
         self._say_failed = Seldom("commit failed", level="error")
@@ -290,7 +292,7 @@ class Intake:
                         await conn.exec_driver_sql(WAIT_NO_LONGER)
                     if began < self._careful_until:
                         await self._see_what_is_held(conn, entries)
-                    results = await apply(conn, entries, await database_now(conn))
+                    results = await apply(conn, entries, await database_now(conn), self._recent)
             except _Held:
                 raise
             except (LedgerError, *DRIVER_ERRORS) as error:
@@ -306,6 +308,7 @@ class Intake:
                 raise self._unavailable(error) from error
             except Exception as error:  # a bug of ours that this batch sets off; the others must not suffer from it
                 raise _Poisoned(refused=False) from error
+            self._recent.keep(result.state for result in results)
             self.counters.batches += 1
             self.counters.committed += len(entries)
             self.counters.last_batch = len(entries)

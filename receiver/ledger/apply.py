@@ -6,7 +6,7 @@ checks, then dedupe keys), so that batches of several processes cannot block eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -18,10 +18,12 @@ from receiver.ledger.checks import Check
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.nodes import SPACED, Merged, WorkflowState
 from receiver.ledger.policy import Policy
+from receiver.ledger.recent import Recent
 from receiver.ledger.records import EvidenceKind, Outcome, Transition
 from receiver.ledger.schedule import deadline_of, plan_check, uncollected_from
 from receiver.ledger.store import Key
 from receiver.ledger.taking import first_via, take, take_answer, tell
+from receiver.ledger.together import Together
 
 # Decisions that read evidence once more name it: a delivery or a decision that came again and changed something, and
 # one that was applied again on purpose.
@@ -38,9 +40,7 @@ class Batch:
     checks: dict[Key, Check] = field(default_factory=dict)
     concerns: dict[int, set[str]] = field(default_factory=dict)  # attention open per workflow pk
     created: set[Key] = field(default_factory=set)
-    known_keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    first_at: dict[tuple[str, str], datetime] = field(default_factory=dict)  # when what comes again came first
-    repeats: dict[tuple[str, str], int] = field(default_factory=dict)
+    known_keys: dict[tuple[str, str], evidence.Known] = field(default_factory=dict)
     reused: set[tuple[str, str]] = field(default_factory=set)
     rows: list[evidence.Row] = field(default_factory=list)
     moves: list[tuple[WorkflowState, Sequence[Transition]]] = field(default_factory=list)
@@ -48,38 +48,63 @@ class Batch:
     closed: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)  # (source, workflow id, kinds)
 
 
-async def apply(connection: AsyncConnection, entries: Sequence[Entry], now: datetime) -> list[Result]:
+async def apply(
+    connection: AsyncConnection, entries: Sequence[Entry], now: datetime, recent: Recent | None = None
+) -> list[Result]:
     """Apply a batch of evidence in the open transaction; returns one result per entry, in order.
 
     `now` is when this is recorded. Nothing is true until the caller commits. Raises SQLAlchemy's errors; then nothing
-    of the batch must be committed.
+    of the batch must be committed. Of `recent`, copies of workflows that are still true need not be loaded; they are
+    taken out of it, and the caller puts back what it has committed.
     """
     batch = Batch(now)
     await correlation.resolve(connection, entries)
-    wanted: dict[Key, tuple[datetime, str]] = {}
-    overtaken = await checks.overtaken(connection, [(e.source, e.workflow_id, e.look) for e in entries if e.look], now)
-    for entry in entries:
-        if entry.creates and (entry.source, entry.workflow_id) not in overtaken:
-            wanted.setdefault((entry.source, entry.workflow_id or ""), (now, first_via(entry)))
-    batch.created = await store.create_missing(connection, wanted) if wanted else set()
-    names = {(e.source, e.workflow_id) for e in entries if e.workflow_id is not None}
-    if names:
-        batch.states = await store.lock(connection, names)
-        made = [(e.source, e.workflow_id) for e in entries if e.kind is not EvidenceKind.DELIVERY and e.workflow_id]
-        await evidence.adopt(connection, [batch.states[key] for key in sorted(batch.created.intersection(made))])
-        # A look about an id that had no workflow may be about to delete the check of one made here.
-        batch.checks = await checks.load(connection, names, lock=bool(batch.created) or any(e.look for e in entries))
-        pks = [state.pk for state in batch.states.values() if state.pk is not None]
-        batch.concerns = await attention.open_kinds(connection, pks)
+    await _lock(connection, batch, entries, recent)
     before = figures.marks(batch.states, batch.created)
     quota = await hints.take_quota(connection, entries, batch.checks, batch.states, now)
     fresh = await _recognise(connection, entries, batch, quota)
     results = [_one(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
-    _plan(batch, entries)
-    await _write(connection, batch)
-    policies = {(entry.source, entry.workflow_id or ""): entry.policy for entry in entries}
-    await figures.write(connection, figures.of_batch(entries, results, batch.states, before, policies, now), now)
+    policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
+    _plan(batch, policies)
+    changed = figures.of_batch(entries, results, batch.states, before, policies, now)
+    await _write(connection, batch, changed)
     return results
+
+
+async def _lock(connection: AsyncConnection, batch: Batch, entries: Sequence[Entry], recent: Recent | None) -> None:
+    """Make the workflows that are not there, lock all, and load what a batch needs to know of them."""
+    wanted = await _wanted(connection, entries, batch.now)
+    names = {(entry.source, entry.workflow_id) for entry in entries if entry.workflow_id is not None}
+    if not names:
+        return
+    known = recent.take(names) if recent is not None else {}
+    made = await store.create_missing(connection, {key: how for key, how in wanted.items() if key not in known})
+    batch.states = await store.lock(connection, names - made.keys(), known) | made
+    forgotten = {key: how for key, how in wanted.items() if key not in batch.states}
+    if forgotten:  # since we knew them; whoever locks before he inserts may be chosen in a deadlock, and tries again
+        made |= await store.create_missing(connection, forgotten)
+        batch.states |= made
+    batch.created = set(made)
+    by_us = [(e.source, e.workflow_id) for e in entries if e.kind is not EvidenceKind.DELIVERY and e.workflow_id]
+    await evidence.adopt(connection, [batch.states[key] for key in sorted(batch.created.intersection(by_us))])
+    # A look about an id that had no workflow may be about to delete the check of one made here.
+    looks_too = any(entry.look for entry in entries)
+    batch.checks = await checks.load(connection, names, lock=bool(made) or looks_too)
+    pks = [state.pk for state in batch.states.values() if state.pk is not None]
+    batch.concerns = await attention.open_kinds(connection, pks)
+
+
+async def _wanted(
+    connection: AsyncConnection, entries: Sequence[Entry], now: datetime
+) -> dict[Key, tuple[datetime, str]]:
+    """Return the workflows that come into being unless they are there, with when and by what they are first seen."""
+    asked = [(entry.source, entry.workflow_id, entry.look) for entry in entries if entry.look]
+    overtaken = await checks.overtaken(connection, asked, now) if asked else set()
+    wanted: dict[Key, tuple[datetime, str]] = {}
+    for entry in entries:
+        if entry.creates and (entry.source, entry.workflow_id) not in overtaken:
+            wanted.setdefault((entry.source, entry.workflow_id or ""), (now, first_via(entry)))
+    return wanted
 
 
 async def _recognise(
@@ -88,24 +113,24 @@ async def _recognise(
     """Claim the dedupe keys (R13); returns, per place in the batch, the evidence id of what is new."""
     first: dict[tuple[str, str], int] = {}
     ids: dict[int, str] = {}
+    times: dict[tuple[str, str], int] = {}
     for n, entry in enumerate(entries):
         if n in quota and not quota[n].keep:
             continue
         if entry.key is None:
             ids[n] = evidence.new_id()
-        elif (entry.source, entry.key) not in first:
-            first[entry.source, entry.key] = n
+            continue
+        key = (entry.source, entry.key)
+        times[key] = times.get(key, 0) + 1
+        if key not in first:
+            first[key] = n
             ids[n] = evidence.new_id()
     if first:
-        claimed = [(entries[n], ids[n]) for n in first.values()]
-        known = await evidence.take_keys(connection, claimed, batch.now)
-        batch.known_keys = {key: name for key, (name, _) in known.items()}
-        batch.first_at = {key: at for key, (_, at) in known.items()}
+        claimed = [(entries[n], ids[n], times[key]) for key, n in first.items()]
+        batch.known_keys = await evidence.take_keys(connection, claimed, batch.now)
         for key, n in first.items():
-            if key in batch.known_keys:
+            if not batch.known_keys[key].new:
                 del ids[n]
-            else:
-                batch.known_keys[key] = ids[n]
         batch.reused = await evidence.reused_identities(connection, [entries[n] for n in first.values() if n in ids])
     return ids
 
@@ -117,10 +142,7 @@ def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | Non
         return _hint(batch, entry, new, quota, state)
     if entry.look is not None:
         return _look(batch, entry, new or evidence.new_id(), state)
-    name = new or batch.known_keys[entry.source, entry.key or ""]
-    if new is None:
-        repeated = (entry.source, entry.key or "")
-        batch.repeats[repeated] = batch.repeats.get(repeated, 0) + 1
+    name = new or batch.known_keys[entry.source, entry.key or ""].evidence
     if state is None or entry.reading is None:
         return _quarantine(batch, entry, name, fresh=new is not None)
     if new is None:
@@ -132,7 +154,9 @@ def _one(batch: Batch, entry: Entry, new: str | None, quota: hints.Verdict | Non
 
 
 def _merge(batch: Batch, entry: Entry, state: WorkflowState, name: str, *, fresh: bool) -> Merged:
-    merged = take(state, entry, name, batch.now, batch.first_at.get((entry.source, entry.key or "")), fresh=fresh)
+    known = batch.known_keys.get((entry.source, entry.key or ""))
+    first_at = known.first_at if known is not None and not fresh else None
+    merged = take(state, entry, name, batch.now, first_at, fresh=fresh)
     settle_batch(batch, entry, state, merged, name)
     return merged
 
@@ -144,8 +168,8 @@ def _merge_repeated(batch: Batch, entry: Entry, state: WorkflowState, name: str)
         one.dirty = False
     merged = _merge(batch, entry, state, name, fresh=False)
     if merged.transitions or state.dropped_blobs or any(one.dirty for one in state.marks()):
-        first_at = batch.first_at.get((entry.source, entry.key or ""), entry.at)
-        repeated = replace(entry, again=None, decision={REPEATED: name}, at=min(entry.at, first_at))
+        known = batch.known_keys[entry.source, entry.key or ""]
+        repeated = replace(entry, again=None, decision={REPEATED: name}, at=min(entry.at, known.first_at))
         _keep(batch, _without_body(repeated), evidence.new_id(), Outcome.APPLIED, state)
     for one in changed:
         one.dirty = True
@@ -213,8 +237,8 @@ def _hint(batch: Batch, entry: Entry, new: str | None, verdict: hints.Verdict, s
     check = batch.checks[entry.source, entry.workflow_id]
     hints.note(check, batch.now)
     if new is None:
-        name = batch.known_keys.get((entry.source, entry.key or ""), verdict.evidence or "")
-        return Result(name, Outcome.HINT, state=state)
+        known = batch.known_keys.get((entry.source, entry.key or ""))
+        return Result(known.evidence if known is not None else verdict.evidence or "", Outcome.HINT, state=state)
     if state is not None:
         tell(state, entry)
     _keep(batch, entry, new, Outcome.HINT, state)
@@ -249,9 +273,8 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
     return Result(name, Outcome.APPLIED, merged, state, created=created)
 
 
-def _plan(batch: Batch, entries: Sequence[Entry]) -> None:
+def _plan(batch: Batch, policies: Mapping[Key, Policy]) -> None:
     """Work out each workflow's next look, and open or close what the passing of time is the cause of."""
-    policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
     for key, policy in policies.items():
         check, state = batch.checks[key], batch.states.get(key)
         if state is not None:
@@ -285,13 +308,18 @@ def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str
     return {*kinds, kind}
 
 
-async def _write(connection: AsyncConnection, batch: Batch) -> None:
-    await evidence.write(connection, batch.rows)
-    await evidence.count_repeats(connection, batch.repeats, batch.now)
-    await store.add_transitions(connection, batch.moves)
-    await store.save(connection, batch.states.values())
-    await labels.write(connection, batch.states.values())
-    await checks.save(connection, batch.checks.values())
+async def _write(connection: AsyncConnection, batch: Batch, changed: figures.Amounts) -> None:
+    """Write everything, nearly all of it as one statement."""
+    states = batch.states.values()
+    out = Together(connection.dialect.name)
+    await store.end_runs(connection, states)
+    evidence.write(out, batch.rows)
+    store.add_transitions(out, batch.moves)
+    store.save(out, states)
+    await checks.save(connection, out, batch.checks.values())
+    figures.write(out, changed, batch.now)
+    await out.run(connection)
+    await labels.write(connection, states)
     if batch.raised:
         await attention.raise_concerns(connection, batch.raised, batch.now)
     for source, workflow_id, kinds in batch.closed:

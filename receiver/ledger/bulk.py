@@ -61,11 +61,23 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
+def _set(table: Table, name: str) -> str:
+    if name[0] == "+":
+        return f'"{name[1:]}" = {table.name}."{name[1:]}" + excluded."{name[1:]}"'
+    if "=" in name:
+        column, expression = name.split("=", 1)
+        return f'"{column}" = {expression}'
+    return f'"{name}" = excluded."{name}"'
+
+
 @cache
 def insert_sql(
     table: Table, columns: tuple[str, ...], dialect: str, keys: tuple[str, ...], update: tuple[str, ...], returning: str
 ) -> str:
-    """Return the statement that inserts rows; on a clash over `keys` it updates `update`, or does nothing."""
+    """Return the statement that inserts rows; on a clash over `keys` it updates `update`, or does nothing.
+
+    `+name` in `update` adds to a column; `name=expression` sets it to one of the table's columns and `excluded`'s.
+    """
     if dialect == "postgresql":
         arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(columns, 1))
         picked = ", ".join(
@@ -77,7 +89,7 @@ def insert_sql(
     sql = f"INSERT INTO {table.name} ({_quoted(columns)}) {source}"
     if keys:
         sql += f" ON CONFLICT ({_quoted(keys)}) DO "
-        sql += "UPDATE SET " + ", ".join(f'"{c}" = excluded."{c}"' for c in update) if update else "NOTHING"
+        sql += f"UPDATE SET {', '.join(_set(table, name) for name in update)}" if update else "NOTHING"
     return sql + (f" RETURNING {returning}" if returning else "")
 
 
@@ -86,7 +98,7 @@ def _encoders(table: Table, columns: tuple[str, ...], dialect: str) -> tuple[Cal
     return tuple(_encoder(table, name, dialect) for name in columns)
 
 
-def _encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Row]:
+def encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Row]:
     """Return the values column by column, as the driver takes them: most columns need no work at all."""
     return [
         column if encode is None else [None if value is None else encode(value) for value in column]
@@ -110,17 +122,21 @@ async def insert(
     *,
     keys: tuple[str, ...] = (),
     update: tuple[str, ...] = (),
-) -> None:
-    """Insert rows (values in the order of `columns`). A key may stand only once among them. Sort before calling."""
+    returning: tuple[str, ...] = (),
+) -> list[Row]:
+    """Insert rows (values in the order of `columns`). A key may stand only once among them. Sort before calling.
+
+    Returns, on PostgreSQL, the columns of `returning` of the rows inserted or updated.
+    """
     if not rows:
-        return
+        return []
     dialect = connection.dialect.name
-    sql = insert_sql(table, columns, dialect, keys, update, "")
-    await _execute(connection, sql, _encode(table, columns, dialect, rows))
+    sql = insert_sql(table, columns, dialect, keys, update, _quoted(returning))
+    return await _execute(connection, sql, encode(table, columns, dialect, rows))
 
 
 @cache
-def _update_sql(
+def update_sql(
     table: Table, key: tuple[str, ...], columns: tuple[str, ...], dialect: str, special: tuple[tuple[str, str], ...]
 ) -> str:
     named = (*columns, *key)
@@ -160,27 +176,40 @@ async def update(
     if not rows:
         return
     dialect = connection.dialect.name
-    sql = _update_sql(table, key, columns, dialect, special)
-    await _execute(connection, sql, _encode(table, (*columns, *key), dialect, rows))
+    sql = update_sql(table, key, columns, dialect, special)
+    await _execute(connection, sql, encode(table, (*columns, *key), dialect, rows))
 
 
 async def insert_new(
-    connection: AsyncConnection, table: Table, columns: tuple[str, ...], rows: Sequence[Row], key: tuple[str, ...]
-) -> set[tuple[Any, ...]]:
-    """Insert the rows whose key is not there yet and return the keys inserted. Sort before calling."""
+    connection: AsyncConnection,
+    table: Table,
+    columns: tuple[str, ...],
+    rows: Sequence[Row],
+    key: tuple[str, ...],
+    giving: tuple[str, ...] = (),
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Insert the rows whose key is not there yet; return the keys inserted, each with what `giving` names of its row.
+
+    Sort before calling.
+    """
     if not rows:
-        return set()
-    dialect = connection.dialect.name
+        return {}
+    dialect, told = connection.dialect.name, len(key)
     if dialect == "postgresql":
-        sql = insert_sql(table, columns, dialect, key, (), _quoted(key))
-        return {tuple(row) for row in await _execute(connection, sql, _encode(table, columns, dialect, rows))}
+        sql = insert_sql(table, columns, dialect, key, (), _quoted((*key, *giving)))
+        made = await _execute(connection, sql, encode(table, columns, dialect, rows))
+        return {tuple(row[:told]): tuple(row[told:]) for row in made}
     # The write lock on the whole file is held: what is not there now stays away until this transaction ends.
     places = [columns.index(name) for name in key]
     wanted = [tuple(row[place] for place in places) for row in rows]
     there = await existing(connection, table, key, wanted)
     new = [row for row, name in zip(rows, wanted, strict=True) if name not in there]
     await insert(connection, table, columns, new)
-    return {name for name in wanted if name not in there}
+    names = [name for name in wanted if name not in there]
+    if not giving:
+        return dict.fromkeys(names, ())
+    made = await _select(connection, table, key, names, (*key, *giving), lock=False)
+    return {tuple(row[:told]): tuple(row[told:]) for row in made}
 
 
 async def existing(
@@ -232,6 +261,19 @@ async def by_keys(
     columns = tuple(column.name for column in table.columns)
     rows = await _select(connection, table, key, values, columns, lock=lock)
     return decode(table, connection.dialect.name, rows, raw)
+
+
+async def columns_by_keys(
+    connection: AsyncConnection,
+    table: Table,
+    key: tuple[str, ...],
+    values: Sequence[tuple[Any, ...]],
+    columns: tuple[str, ...],
+    *,
+    lock: bool = False,
+) -> list[Row]:
+    """Return some columns, texts and numbers, of the rows whose `key` is one of `values`; `lock` as in `by_keys`."""
+    return await _select(connection, table, key, values, columns, lock=lock)
 
 
 async def _select(

@@ -15,6 +15,7 @@ from receiver.ledger import bulk
 from receiver.ledger.entries import Look
 from receiver.ledger.schedule import Due, Memory
 from receiver.ledger.tables import checks
+from receiver.ledger.together import Together
 
 Key = tuple[str, str]
 
@@ -99,17 +100,21 @@ async def overtaken(
     return {key for key, fence in fences.items() if held.get(key) != fence}
 
 
-async def save(connection: AsyncConnection, changed: Iterable[Check]) -> None:
-    """Write the checks that changed. What others set without the workflow's lock (wanted, lease) is left alone,
-    except that a finished look gives its lease back and clears the wish it has answered."""
+async def save(connection: AsyncConnection, out: Together, changed: Iterable[Check]) -> None:
+    """Write the checks that changed, as good as all into `out`. What others set without the workflow's lock (wanted,
+    lease) is left alone, except that a finished look gives its lease back and clears the wish it has answered."""
     rows = sorted((check for check in changed if check.dirty or check.dropped), key=lambda c: (c.source, c.id))
-    new = [c for c in rows if not c.stored and not c.dropped]
-    await _upsert(connection, new)
     for check in rows:
         if check.dropped:
             gone = (checks.c.source == check.source, checks.c.id == check.id)
             await connection.execute(delete(checks).where(*gone))
-    await _update(connection, [c for c in rows if c.stored and not c.dropped])
+    kept = [check for check in rows if not check.dropped]
+    new = [_values(check) for check in kept if not check.stored]
+    out.insert(checks, _COLUMNS, new, keys=("source", "id"), update=_BOTH_PLANS)
+    planned = [_updated(check, _SHARED) for check in kept if check.stored and not check.finished]
+    out.update(checks, ("source", "id"), _SHARED, planned, special=_MINDING_WISHES)
+    finished = [_updated(check, _FINISHED) for check in kept if check.stored and check.finished]
+    out.update(checks, ("source", "id"), _FINISHED, finished)
 
 
 def _values(check: Check) -> tuple[Any, ...]:
@@ -133,17 +138,12 @@ _MINDING_WISHES = (
 )  # fmt: skip
 
 
-async def _upsert(connection: AsyncConnection, new: Sequence[Check]) -> None:
-    """Insert checks. Somebody may have wanted the workflow meanwhile and made the row: both plans are kept."""
-    made = await bulk.insert_new(connection, checks, _COLUMNS, [_values(c) for c in new], ("source", "id"))
-    await _update(connection, [check for check in new if (check.source, check.id) not in made])
-
-
-async def _update(connection: AsyncConnection, rows: Sequence[Check]) -> None:
-    planned = [_updated(check, _SHARED) for check in rows if not check.finished]
-    await bulk.update(connection, checks, ("source", "id"), _SHARED, planned, special=_MINDING_WISHES)
-    finished = [_updated(check, _FINISHED) for check in rows if check.finished]
-    await bulk.update(connection, checks, ("source", "id"), _FINISHED, finished)
+# Somebody may have wanted the workflow meanwhile and made the row: both plans are kept.
+_MINDED = {
+    name: made.replace("t.", "checks.").format(due_at='excluded."due_at"', lane='excluded."lane"')
+    for name, made in _MINDING_WISHES
+}
+_BOTH_PLANS = tuple(f"{name}={_MINDED[name]}" if name in _MINDED else name for name in _SHARED)
 
 
 def _updated(check: Check, columns: tuple[str, ...]) -> tuple[Any, ...]:

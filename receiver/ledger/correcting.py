@@ -14,6 +14,7 @@ from receiver.ledger.history import Past
 from receiver.ledger.nodes import PastRun, WorkflowState
 from receiver.ledger.records import Transition, TransitionKind
 from receiver.ledger.tables import blobs, jobs, past_runs, steps
+from receiver.ledger.together import Together
 from receiver.ledger.views import Children
 
 
@@ -31,6 +32,7 @@ async def overwrite(
     """
     pk = state.pk = past.state.pk
     state.evidence_seq, state.transition_seq = past.state.evidence_seq, past.state.transition_seq
+    state.version = past.state.version
     state.node.first_seen_at = past.state.node.first_seen_at
     state.past = list(over)
     state.dropped_blobs = []
@@ -56,14 +58,22 @@ async def recount(
     amounts: figures.Amounts = {(state.source, figures.minute_of(now)): {"corrected": corrected}}
     state.past = state.past[len(past.over) :]  # the runs that are counted already
     figures.of_workflow(amounts, state, figures.mark(past.state), horizon)
-    await figures.write(connection, amounts, now)
+    out = Together(connection.dialect.name)
+    figures.write(out, amounts, now)
+    await out.run(connection)
 
 
 async def _save_whole(connection: AsyncConnection, state: WorkflowState, *, own: bool) -> None:
     for one in state.marks():
         one.dirty = True
-    state.node.dirty = own
-    await store.save(connection, [state])
+    state.stood = None  # so that the workflow's row is written whole
+    out = Together(connection.dialect.name)
+    if own:
+        await store.end_runs(connection, [state])
+        store.save(out, [state])
+    else:
+        store.save_children(out, [state])
+    await out.run(connection)
 
 
 def corrections(past: Past, state: WorkflowState, evidence: str, now: datetime) -> list[Transition]:
@@ -81,5 +91,7 @@ def corrections(past: Past, state: WorkflowState, evidence: str, now: datetime) 
 
 async def note_corrections(connection: AsyncConnection, state: WorkflowState, moves: list[Transition]) -> None:
     """Append corrections to the timeline of a locked workflow."""
-    await store.add_transitions(connection, [(state, moves)])
-    await store.save(connection, [state])
+    out = Together(connection.dialect.name)
+    store.add_transitions(out, [(state, moves)])
+    store.save(out, [state])
+    await out.run(connection)

@@ -31,6 +31,16 @@ STATEMENT_TIMEOUT = 30.0  # seconds for one statement on PostgreSQL
 # A process that froze inside a transaction holds its rows for no longer than this.
 IDLE_IN_TRANSACTION = "15s"
 
+# Whoever writes finds all rows by key, a few dozen at a time. Before a table has grown, and its statistics say
+# so, PostgreSQL would rather read all of it each time; and to plan each statement anew costs more than to run it.
+BY_KEY = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+
 # What a driver raises by itself, outside SQLAlchemy's wrapping.
 DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite.Error)
 # What may come out of connecting and of beginning a transaction.
@@ -190,6 +200,8 @@ def postgresql_engine(
     settings = {"application_name": "hookledger", "timezone": "UTC"}
     if read_only:
         settings["default_transaction_read_only"] = "on"
+    if not read_only and not unhurried:
+        settings |= BY_KEY
     if not unhurried:
         # A process that freezes inside a transaction must not hold its row locks for ever.
         settings["idle_in_transaction_session_timeout"] = IDLE_IN_TRANSACTION

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,13 +17,20 @@ from receiver import __version__
 from receiver.ledger import bulk
 from receiver.ledger.entries import Entry
 from receiver.ledger.nodes import WorkflowState
-from receiver.ledger.records import Outcome
+from receiver.ledger.records import EvidenceKind, Outcome
 from receiver.ledger.tables import delivery_keys, evidence
+from receiver.ledger.together import Together
 
 _COLUMNS = (
     "id", "source", "workflow", "workflow_id", "seq", "kind", "trust", "outcome", "problem", "identity", "sent_at",
     "recorded_at", "http_status", "http_date", "headers", "body", "body_sha256", "same_as", "decision", "code_version",
 )  # fmt: skip
+# Of a delivery that was understood or not, and of nothing else, these are all.
+_PLAIN = (
+    "id", "source", "workflow", "workflow_id", "seq", "kind", "trust", "outcome", "problem", "identity", "sent_at",
+    "recorded_at", "headers", "body", "body_sha256", "code_version",
+)  # fmt: skip
+_KEY = ("source", "key")
 _KEY_COLUMNS = ("source", "key", "identity", "evidence", "first_at", "last_at", "count")
 
 
@@ -58,6 +66,21 @@ class Row:
     same_as: str | None = None
     problem: str | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether the columns of a delivery hold all there is."""
+        entry = self.entry
+        return entry.kind is EvidenceKind.DELIVERY and self.same_as is None and entry.decision is None
+
+    def plain_values(self) -> tuple[object, ...]:
+        """Return a delivery's values in the order of its columns."""
+        entry = self.entry
+        return (
+            self.id, entry.source, self.workflow, entry.workflow_id, self.seq, entry.kind, entry.trust, self.outcome,
+            self.problem or entry.problem, entry.identity, entry.at, self.recorded_at, entry.headers, entry.body,
+            entry.body_sha256 or None, __version__,
+        )  # fmt: skip
+
     def values(self) -> tuple[object, ...]:
         """Return the row's values in the order of the columns."""
         entry = self.entry
@@ -69,9 +92,20 @@ class Row:
         )  # fmt: skip
 
 
-async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Append evidence rows."""
-    await bulk.insert(connection, evidence, _COLUMNS, [row.values() for row in rows])
+def write(out: Together, rows: Sequence[Row]) -> None:
+    """Add evidence rows to `out`. Those of deliveries and those of looks fill different columns."""
+    plain = [row for row in rows if row.plain]
+    out.insert(evidence, _PLAIN, [row.plain_values() for row in plain])
+    out.insert(evidence, _COLUMNS, [row.values() for row in rows if not row.plain])
+
+
+@dataclass(slots=True)
+class Known:
+    """What a dedupe key stands for: the evidence that holds it, when it came first, and whether that was now."""
+
+    evidence: str
+    first_at: datetime
+    new: bool
 
 
 async def adopt(connection: AsyncConnection, states: Sequence[WorkflowState]) -> None:
@@ -92,26 +126,35 @@ async def adopt(connection: AsyncConnection, states: Sequence[WorkflowState]) ->
 
 
 async def take_keys(
-    connection: AsyncConnection, entries: Sequence[tuple[Entry, str]], now: datetime
-) -> dict[tuple[str, str], tuple[str, datetime]]:
-    """Claim the dedupe keys of entries (each with the evidence id it would get).
+    connection: AsyncConnection, entries: Sequence[tuple[Entry, str, int]], now: datetime
+) -> dict[tuple[str, str], Known]:
+    """Claim the dedupe keys of entries, each with the evidence id it would get and how often it is in this batch.
 
-    Returns, for every key that was there before, the id of the evidence that holds it and when it first came. Keys
-    stand once in `entries`.
+    A key that was there keeps its evidence, and what came is added to its count. Keys stand once in `entries`.
     """
-    ordered = sorted(entries, key=lambda pair: (pair[0].source, pair[0].key or ""))
-    rows = [(e.source, e.key, e.identity, name, e.at, e.at, 1) for e, name in ordered]
-    new = await bulk.insert_new(connection, delivery_keys, _KEY_COLUMNS, rows, ("source", "key"))
-    known = [(e.source, e.key or "") for e, _ in ordered if (e.source, e.key) not in new]
-    found = await bulk.by_keys(connection, delivery_keys, ("source", "key"), known)
-    return {(row["source"], row["key"]): (row["evidence"], row["first_at"]) for row in found}
+    ordered = sorted(entries, key=lambda given: (given[0].source, given[0].key or ""))
+    rows = [(e.source, e.key, e.identity, name, e.at, now, times) for e, name, times in ordered]
+    if connection.dialect.name == "postgresql":
+        held = await bulk.insert(
+            connection, delivery_keys, _KEY_COLUMNS, rows,
+            keys=_KEY, update=("+count", "last_at"), returning=("source", "key", "evidence", "first_at"),
+        )  # fmt: skip
+        proposed = {name for _, name, _ in ordered}
+        return {(source, key): Known(name, first, name in proposed) for source, key, name, first in held}
+    return await _take_keys_in_turn(connection, rows)
 
 
-async def count_repeats(connection: AsyncConnection, repeats: dict[tuple[str, str], int], now: datetime) -> None:
-    """Add to the count of keys that came again; `repeats` says how often."""
-    rows = [(times, now, source, key) for (source, key), times in sorted(repeats.items())]
+async def _take_keys_in_turn(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> dict[Any, Known]:
+    """As `take_keys`, on SQLite: many rows in one statement cannot return anything there."""
+    there = {
+        (row["source"], row["key"]): Known(row["evidence"], row["first_at"], False)
+        for row in await bulk.by_keys(connection, delivery_keys, _KEY, [row[:2] for row in rows])
+    }
+    await bulk.insert(connection, delivery_keys, _KEY_COLUMNS, [row for row in rows if row[:2] not in there])
+    again = [(row[6], row[5], *row[:2]) for row in rows if row[:2] in there]
     added = (("count", "t.count + {count}"),)
-    await bulk.update(connection, delivery_keys, ("source", "key"), ("count", "last_at"), rows, special=added)
+    await bulk.update(connection, delivery_keys, _KEY, ("count", "last_at"), again, special=added)
+    return {row[:2]: there.get(row[:2]) or Known(row[3], row[4], True) for row in rows}
 
 
 async def reused_identities(connection: AsyncConnection, entries: Sequence[Entry]) -> set[tuple[str, str]]:

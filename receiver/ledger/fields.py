@@ -56,8 +56,7 @@ def _fact(node: Node, name: str, value: Any, late: bool) -> None:
     old = node.facts.get(name)
     if old == value or (late and old is not None):
         return
-    node.facts[name] = value
-    node.dirty = True
+    node.tell(name, value)
 
 
 def _progress(node: Node, observation: Observation, look: bool) -> None:
@@ -82,12 +81,11 @@ def _stamped(node: Node, name: str, value: Any, observation: Observation, eviden
     known = node.stamps.get(name)
     if known is not None and known >= stamp:
         return
-    node.stamps[name] = stamp
-    node.dirty = True
+    node.stamp(name, stamp)
     if name in _COLUMNS:
         node.put(name, value if isinstance(value, str) else str(value))
     else:
-        node.facts[name] = value
+        node.tell(name, value)
 
 
 def fill_about(state: WorkflowState, observation: Observation, *, late: bool) -> None:

@@ -11,15 +11,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from receiver.ledger import bulk
 from receiver.ledger.derived import figure_deltas
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.nodes import Node, WorkflowState
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, TransitionKind
 from receiver.ledger.states import Status
+from receiver.ledger.together import Together
 
 # (source, minute): seconds since 1970, or TOTAL for what has no time.
 Place = tuple[str, int]
@@ -156,12 +154,12 @@ def of_batch(
     return amounts
 
 
-async def write(connection: AsyncConnection, amounts: Amounts, now: datetime) -> None:
-    """Write what changes, as one row; nothing when nothing does. Nobody else is kept waiting."""
+def write(out: Together, amounts: Amounts, now: datetime) -> None:
+    """Add what changes to `out`, as one row; nothing when nothing does. Nobody else is kept waiting."""
     changed = [
         [source, minute, {name: number for name, number in numbers.items() if number}]
         for (source, minute), numbers in sorted(amounts.items())
     ]
     changed = [one for one in changed if one[2]]
     if changed:
-        await bulk.insert(connection, figure_deltas, ("at", "delta"), [(now, changed)])
+        out.insert(figure_deltas, ("at", "delta"), [(now, changed)])

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import bulk, store
+from receiver.ledger import bulk, rows, store
 from receiver.ledger.nodes import PastRun, WorkflowState
-from receiver.ledger.records import EvidenceKind, Outcome
+from receiver.ledger.records import EvidenceKind, Level, Outcome
 from receiver.ledger.store import Key
 from receiver.ledger.tables import blobs, evidence, jobs, past_runs, steps, transitions, workflows
 from receiver.ledger.views import Children
@@ -44,7 +44,7 @@ async def keys_after(
 
 async def load(connection: AsyncConnection, keys: Iterable[Key], *, lock: bool = False) -> list[Past]:
     """Load workflows whole, in the order of their names; `lock` takes their row locks."""
-    states = await store.load(connection, keys, lock=lock)
+    states = await (store.lock(connection, keys) if lock else store.load(connection, keys))
     found = {state.pk: Past(state) for _, state in sorted(states.items()) if state.pk is not None}
     if not found:
         return []
@@ -65,8 +65,8 @@ async def _load_runs(connection: AsyncConnection, found: Mapping[int, Past]) -> 
     names = [(pk,) for pk in sorted(found)]
     for row in await bulk.by_keys(connection, past_runs, ("workflow",), names):
         past = found[row["workflow"]]
-        past.over.append(PastRun(row["run"], store.past_node(row), row["ending_delivered_at"]))
-    kinds = ((steps, "key", store.step), (jobs, "key", store.job), (blobs, "id", store.blob))
+        past.over.append(PastRun(row["run"], rows.node_from(Level.WORKFLOW, "", row), row["ending_delivered_at"]))
+    kinds = ((steps, "key", rows.step_from), (jobs, "key", rows.job_from), (blobs, "id", rows.blob_from))
     runs: defaultdict[tuple[int, int], tuple[dict[str, Any], ...]] = defaultdict(lambda: ({}, {}, {}))
     for place, (table, name, made) in enumerate(kinds):
         for row in await bulk.by_keys(connection, table, ("workflow",), names):

@@ -60,12 +60,11 @@ def dispute(node: Node, observation: Observation, evidence: Evidence, out: Merge
     the timeline nor keeps asking upstream.
     """
     assert observation.status is not None
-    known = node.stamps.setdefault("disputed", [])
+    known = node.stamps.get("disputed", ())
     token = f"{node.status}>{observation.status}:{'look' if evidence.confirms else 'event'}"
     if token in known:
         return
-    node.stamps["disputed"] = [*known, token]
-    node.dirty = True
+    node.stamp("disputed", [*known, token])
     at = believable(observation.upstream_at, evidence)
     record(node, observation.status, TransitionKind.CONTRADICTION, at, evidence, out)
     out.doubt = True
@@ -227,6 +226,6 @@ def retract(node: Node, kind: TransitionKind, observation: Observation, evidence
     set_status(node, observation.status or node.status, kind, observation, evidence, out)
     for name in ("reason", "blocked_reason", "completed_at", "progress"):
         node.put(name, None)
-    if node.facts.pop("error", None) is not None:
-        node.dirty = True
+    node.tell("error", None)
     node.stamps = {name: stamp for name, stamp in node.stamps.items() if name in _LASTING}
+    node.told = True

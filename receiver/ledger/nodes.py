@@ -52,6 +52,8 @@ class Node:
     raw_facts: str | JsonObject = "{}"
     stamps: dict[str, list[Any]] = field(default_factory=dict)
     dirty: bool = False
+    told: bool = False  # facts or stamps have changed since the database saw them
+    stood: tuple[Any, ...] | None = None  # what the database holds of what hardly ever changes (see `rows`)
     blank: bool = False  # created by this very evidence, no status named yet
 
     @property
@@ -74,6 +76,19 @@ class Node:
         setattr(self, name, value)
         self.dirty = True
         return True
+
+    def tell(self, name: str, value: Any) -> None:
+        """Set one of the facts; None takes it away."""
+        if value is not None:
+            self.facts[name] = value
+        elif self.facts.pop(name, None) is None:
+            return
+        self.dirty = self.told = True
+
+    def stamp(self, name: str, stamp: list[Any]) -> None:
+        """Remember which evidence an order-independent fact came from, or what has been told and disputed."""
+        self.stamps[name] = stamp
+        self.dirty = self.told = True
 
 
 @dataclass(slots=True)
@@ -139,6 +154,9 @@ class WorkflowState:
     about: JsonObject = field(default_factory=dict)
     evidence_seq: int = 0
     transition_seq: int = 0
+    version: int = 0  # how often it has been written: whoever holds a copy can see whether it is still true
+    retold: bool = False  # `about` has changed since the database saw it
+    stood: tuple[Any, ...] | None = None  # as a node's
     relabelled: bool = False  # its context has changed: its labels must be written anew
 
     def put(self, name: str, value: Any) -> bool:
@@ -154,7 +172,7 @@ class WorkflowState:
         if self.about.get(name) == value:
             return False
         self.about[name] = value
-        self.node.dirty = True
+        self.node.dirty = self.retold = True
         return True
 
     def marks(self) -> list[Node | Blob]:
@@ -176,7 +194,7 @@ class WorkflowState:
 ABOUT = ("model", "output_format", "request", "source_media", "usage", "error", "ref", "locator", "context")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Evidence:
     """What the merge must know of the evidence it applies.
 

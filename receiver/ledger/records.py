@@ -1,6 +1,7 @@
 """The words the ledger is written in: what a provider reads out of evidence, and what the merge makes of it.
 
 Everything here is plain data. A webhook and a refetch become the same `Reading` and enter through the same door.
+Nobody changes one that is made: `frozen` would say so, at three times the price of making it, a dozen times a delivery.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Outcome(StrEnum):
     QUARANTINED = "quarantined"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Observation:
     """What one piece of evidence says of one workflow, step or job.
 
@@ -95,7 +96,7 @@ class Observation:
 EVENT_FACTS = frozenset({"reason", "blocked_reason", "preparation"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BlobSeen:
     """One output file as a piece of evidence shows it.
 
@@ -118,7 +119,7 @@ class BlobSeen:
     facts: JsonObject = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """Everything one piece of evidence says about one workflow.
 
@@ -139,7 +140,7 @@ class Reading:
     needs_look: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transition:
     """A status change, or a dispute about one, with the evidence that caused it."""
 

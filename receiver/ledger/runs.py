@@ -28,11 +28,12 @@ def begin_if_restarted(state: WorkflowState, reading: Reading, evidence: Evidenc
     )
     state.steps, state.jobs, state.blobs = {}, {}, {}
     state.ending_delivered_at = state.vanished_at = None
-    state.about.pop("error", None)
-    state.node.stamps["began"] = [evidence.instant.isoformat()]
+    if state.about.pop("error", None) is not None:
+        state.retold = True
+    state.node.stamp("began", [evidence.instant.isoformat()])
     told = node.stamps.get("told")
     if told is not None:
-        state.node.stamps["told"] = told
+        state.node.stamp("told", told)
 
 
 def _another_run(node: Node, seen: Observation) -> bool:

@@ -73,8 +73,7 @@ def tell(state: WorkflowState, entry: Entry) -> None:
         if column not in ABOUT or value is None:
             continue
         if column not in state.node.stamps.get("told", ()):
-            state.node.stamps["told"] = sorted({*state.node.stamps.get("told", ()), column})
-            state.node.dirty = True
+            state.node.stamp("told", sorted({*state.node.stamps.get("told", ()), column}))
         known = state.about.get("context") or {}
         changed = state.tell(column, {**known, **value} if column == "context" else value)
         state.relabelled |= changed and column == "context"

@@ -11,10 +11,10 @@ import orjson
 
 from receiver.ledger.nodes import ABOUT, Blob, Node, PastRun, WorkflowState
 from receiver.ledger.records import JsonObject
-from receiver.ledger.store import BLOB, NODE, OWN
+from receiver.ledger.rows import BLOB, NODE, OWN_MOVING, OWN_STANDING
 
 View = dict[str, JsonObject]  # "step:$0" -> {"status": "failed", "facts.error": {...}, …}
-_COUNTERS = frozenset({"evidence_seq", "transition_seq"})
+_COUNTERS = frozenset({"evidence_seq", "transition_seq", "version", "run"})
 _DOCUMENTS = ("facts", "stamps")  # compared name by name
 
 
@@ -29,7 +29,7 @@ class Children:
 
 def view(state: WorkflowState, past: Iterable[PastRun], earlier: Mapping[int, Children]) -> View:
     """Return a workflow with its runs so far; `earlier` are the children of the runs that are over."""
-    own = {name: getattr(state, name) for name in OWN if name not in _COUNTERS}
+    own = {name: getattr(state, name) for name in (*OWN_MOVING, *OWN_STANDING) if name not in _COUNTERS}
     about = {name: state.about.get(name) for name in ABOUT}
     found = {"workflow": {"run": state.run, **own, **about, **_node(state.node)}}
     for one in past:

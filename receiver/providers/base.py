@@ -15,7 +15,7 @@ from receiver.ledger.records import BlobSeen, JsonObject, Reading, Trust
 from receiver.providers.advice import ErrorTable, Fault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inbound:
     """A delivery as it came over the wire. Header names are lower case; values are latin-1 text, as HTTP has them.
 
