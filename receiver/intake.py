@@ -34,7 +34,7 @@ BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carrie
 SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
 
 # A workflow that somebody holds must not hold up all the others.
-WAIT_NO_LONGER = "SET LOCAL lock_timeout = '1s'"
+WAIT_NO_LONGER = 1.0
 CAREFUL_FOR = 10.0  # seconds after that in which a batch first sees which of its workflows can be had
 
 
@@ -287,9 +287,7 @@ class Intake:
             began = time.monotonic()
             self._busy_since = began
             try:
-                async with self._database.write() as conn:
-                    if conn.dialect.name == "postgresql":
-                        await conn.exec_driver_sql(WAIT_NO_LONGER)
+                async with self._database.write(wait=WAIT_NO_LONGER) as conn:
                     if began < self._careful_until:
                         await self._see_what_is_held(conn, entries)
                     results = await apply(conn, entries, await database_now(conn), self._recent)

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.ledger import bulk
 from receiver.ledger.evidence import new_id
 from receiver.ledger.tables import attention
 
@@ -34,13 +35,11 @@ class Concern:
 async def open_kinds(connection: AsyncConnection, pks: Iterable[int]) -> dict[int, set[str]]:
     """Return the kinds of attention that are open for each of these workflows."""
     found: dict[int, set[str]] = {pk: set() for pk in pks}
-    if not found:
-        return found
-    query = select(attention.c.workflow, attention.c.kind).where(
-        attention.c.workflow.in_(list(found)), attention.c.closed_at.is_(None)
-    )
-    for row in await connection.execute(query):
-        found[row.workflow].add(row.kind)
+    keys = [(pk,) for pk in found]
+    columns = ("workflow", "kind", "closed_at")
+    for pk, kind, closed_at in await bulk.columns_by_keys(connection, attention, ("workflow",), keys, columns):
+        if closed_at is None:
+            found[pk].add(kind)
     return found
 
 

@@ -61,6 +61,12 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
+def _rows(table: Table, columns: Sequence[str]) -> str:
+    """Return a subquery of one array per column. In FROM, each array would fill a store of its own."""
+    arrays = (f'unnest(${n}::{_pg_type(table, name)}[]) AS "{name}"' for n, name in enumerate(columns, 1))
+    return f"(SELECT {', '.join(arrays)})"
+
+
 def _set(table: Table, name: str) -> str:
     if name[0] == "+":
         return f'"{name[1:]}" = {table.name}."{name[1:]}" + excluded."{name[1:]}"'
@@ -79,11 +85,14 @@ def insert_sql(
     `+name` in `update` adds to a column; `name=expression` sets it to one of the table's columns and `excluded`'s.
     """
     if dialect == "postgresql":
-        arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(columns, 1))
         picked = ", ".join(
             f'r."{name}"::jsonb' if isinstance(table.c[name].type, Labels) else f'r."{name}"' for name in columns
         )
-        source = f"SELECT {picked} FROM unnest({arrays}) AS r({_quoted(columns)})"
+        source = f"SELECT {picked} FROM {_rows(table, columns)} AS r"
+        if keys and not update:
+            # A row that clashes would use up a number all the same, and cost as much as one that does not.
+            same = " AND ".join(f't."{name}" = r."{name}"' for name in keys)
+            source += f" WHERE NOT EXISTS (SELECT 1 FROM {table.name} t WHERE {same})"
     else:
         source = f"VALUES ({', '.join('?' * len(columns))})"
     sql = f"INSERT INTO {table.name} ({_quoted(columns)}) {source}"
@@ -155,8 +164,7 @@ def update_sql(
     where = " AND ".join(f't."{name}" = {values[name]}' for name in key)
     if dialect == "sqlite":
         return f"UPDATE {table.name} AS t SET {sets} WHERE {where}"
-    arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(named, 1))
-    return f"UPDATE {table.name} t SET {sets} FROM unnest({arrays}) AS r({_quoted(named)}) WHERE {where}"
+    return f"UPDATE {table.name} t SET {sets} FROM {_rows(table, named)} AS r WHERE {where}"
 
 
 async def update(
@@ -235,10 +243,9 @@ def _select_sql(
 ) -> str:
     names = [f't."{name}"' for name in columns]
     if dialect == "postgresql":
-        arrays = ", ".join(f"${n}::{_pg_type(table, name)}[]" for n, name in enumerate(key, 1))
         joined = " AND ".join(f't."{name}" = k."{name}"' for name in key)
         order = ", ".join(f't."{name}"' for name in key)
-        sql = f"SELECT {', '.join(names)} FROM {table.name} t JOIN unnest({arrays}) AS k({_quoted(key)}) ON {joined}"
+        sql = f"SELECT {', '.join(names)} FROM {table.name} t JOIN {_rows(table, key)} AS k ON {joined}"
         return sql + (f" ORDER BY {order} FOR UPDATE OF t" if lock else "")
     places = ", ".join(f"({', '.join('?' * len(key))})" for _ in range(count))
     listed = ", ".join(f't."{name}"' for name in key)

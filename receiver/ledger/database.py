@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from receiver.ledger import driver
 from receiver.ledger.engines import (
     CONNECT_ERRORS,
     DRIVER_ERRORS,
@@ -117,10 +118,9 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
 async def now(conn: AsyncConnection) -> datetime:
     """Return the database's clock, aware and UTC (R14). It moves within a transaction. SQLite knows milliseconds."""
     if conn.dialect.name == "postgresql":
-        instant = (await conn.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
-        assert isinstance(instant, datetime)
+        instant: datetime = (await driver.fetch(conn, "SELECT clock_timestamp()", ()))[0][0]
         return instant.astimezone(UTC)
-    said = (await conn.exec_driver_sql("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")).scalar_one()
+    said: str = (await driver.fetch(conn, "SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')", ()))[0][0]
     return datetime.fromisoformat(said).replace(tzinfo=UTC)
 
 
@@ -192,15 +192,20 @@ class Database:
         """Return which of the two this is."""
         return self._dialect
 
-    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def write(self, *, wait: float | None = None) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a transaction that commits when its block ends, and rolls back on any exception.
+
+        `wait` is for how many seconds a statement may wait for a row that another transaction holds, on PostgreSQL.
 
         PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is waited
         for as long as `patience` says. Statements may also go straight to the driver's connection. Raises
         DatabaseUnavailable at the beginning; at the end CommitInDoubt, TransactionLost when an error inside was
         swallowed, or SQLAlchemy's error when the database refused to commit.
         """
-        return self._transaction(self._writers, _BEGIN_WRITE[self._dialect], self._turn)
+        begin = _BEGIN_WRITE[self._dialect]
+        if wait is not None and self._dialect == "postgresql":
+            begin += f"; SET LOCAL lock_timeout = {int(wait * 1000)}"
+        return self._transaction(self._writers, begin, self._turn)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a read-only transaction that sees the ledger as of one instant. Raises DatabaseUnavailable."""
@@ -237,14 +242,16 @@ class Database:
     async def _begin(self, engine: AsyncEngine, begin: str) -> AsyncConnection:
         tried_again = False
         while True:
-            conn = engine.connect()
+            conn, connected = engine.connect(), False
             try:
                 await conn.start()
+                connected = True
                 await _say_begin(conn, begin, self._patience)
             except BaseException as error:
                 await _to_the_end(_abandon(conn))
-                # A connection that died in the pool says nothing about the database; the pool is emptied by now.
-                if isinstance(error, DBAPIError) and error.connection_invalidated and not tried_again:
+                # A connection that died in the pool says nothing about the database: once more, with an emptied pool.
+                if connected and isinstance(error, DRIVER_ERRORS) and not tried_again:
+                    await engine.dispose()
                     tried_again = True
                     continue
                 if isinstance(error, CONNECT_ERRORS):
@@ -276,11 +283,11 @@ class Database:
         """Return whether there was something to commit."""
         if conn.invalidated:
             return False
-        driver: Any = (await conn.get_raw_connection()).driver_connection
+        raw: Any = (await conn.get_raw_connection()).driver_connection
         if self._dialect == "postgresql":
             # In a failed transaction PostgreSQL answers COMMIT without complaint, only with another word.
-            return bool(await driver.execute("COMMIT") == "COMMIT")
-        if not driver.in_transaction:
+            return bool(await raw.execute("COMMIT") == "COMMIT")
+        if not raw.in_transaction:
             return False
         await conn.commit()
         return True
@@ -289,11 +296,11 @@ class Database:
         try:
             if conn.invalidated:
                 return
-            driver: Any = (await conn.get_raw_connection()).driver_connection
+            raw: Any = (await conn.get_raw_connection()).driver_connection
             if self._dialect == "sqlite":
-                await driver.rollback()  # SQLAlchemy would not, after a COMMIT that failed
-            elif driver.is_in_transaction():
-                await driver.execute("ROLLBACK")
+                await raw.rollback()  # SQLAlchemy would not, after a COMMIT that failed
+            elif raw.is_in_transaction():
+                await raw.execute("ROLLBACK")
             await conn.rollback()
         except (*DRIVER_ERRORS, DBAPIError):
             await conn.invalidate()
@@ -302,6 +309,10 @@ class Database:
 
 
 async def _say_begin(conn: AsyncConnection, begin: str, patience: float) -> None:
+    if conn.dialect.name == "postgresql":
+        # To the driver, which takes several statements at once and needs no preparing for them.
+        await driver.of(conn).execute(begin)
+        return
     give_up_at = time.monotonic() + patience
     while True:
         try:

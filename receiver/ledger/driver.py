@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 Row = Sequence[Any]
 
 
-def _driver(connection: AsyncConnection) -> Any:
+def of(connection: AsyncConnection) -> Any:
     """Return the driver's own connection: asyncpg's, or pysqlite3's from inside aiosqlite's."""
     assert connection.sync_connection is not None
     raw = connection.sync_connection.connection.driver_connection
@@ -29,7 +29,7 @@ async def fetch(connection: AsyncConnection, sql: str, values: Sequence[Any]) ->
 
     Raises sqlalchemy.exc.DBAPIError; a connection that is lost is told in the driver's own error.
     """
-    driver = _driver(connection)
+    driver = of(connection)
     try:
         if connection.dialect.name == "postgresql":
             return list(await driver.fetch(sql, *values))
@@ -43,7 +43,7 @@ async def fetch(connection: AsyncConnection, sql: str, values: Sequence[Any]) ->
 async def run_many(connection: AsyncConnection, sql: str, rows: Sequence[Row]) -> None:
     """Run one statement for each row of values, on SQLite. Raises sqlalchemy.exc.DBAPIError."""
     try:
-        _driver(connection).executemany(sql, rows)
+        of(connection).executemany(sql, rows)
     except sqlite.Error as error:
         _translate(sql, error)
 

@@ -82,9 +82,7 @@ async def create_missing(
 
     Returns those that are new, locked. Must come before `lock`: a transaction that inserted waits for nobody it locked.
     """
-    keys = sorted(wanted)
-    there = await bulk.existing(connection, workflows, ("source", "id"), keys)
-    blank = [new_state(source, name, *wanted[source, name]) for source, name in keys if (source, name) not in there]
+    blank = [new_state(source, name, *how) for (source, name), how in sorted(wanted.items())]
     values = [rows.new_workflow(state) for state in blank]
     pks = await bulk.insert_new(connection, workflows, rows.WORKFLOW_NEW, values, ("source", "id"), ("pk",))
     made = {}
