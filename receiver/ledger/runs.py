@@ -71,8 +71,7 @@ def _remember(state: WorkflowState, ending: Status, evidence: Evidence) -> None:
     if node.status is ending:
         state.put("ending_delivered_at", state.ending_delivered_at or evidence.instant)
     elif not node.status.terminal and ending not in [name for name, _ in node.stamps.get("delivered", ())]:
-        node.stamps["delivered"] = [*node.stamps.get("delivered", ()), [ending, evidence.instant.isoformat()]]
-        node.dirty = True
+        node.stamp("delivered", [*node.stamps.get("delivered", ()), [ending, evidence.instant.isoformat()]])
 
 
 def delivered_at(node: Node, ending: Status) -> datetime | None:
