@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +16,15 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from tests.bench import bounds, machine, mix, tables
+from tests.bench import bounds, machine, mix, rates, tables
 from tests.bench.checking import check_all
 from tests.bench.contenders import CONTENDERS, Kind, contender, missing
-from tests.bench.measure import PREPARED, SEED, Plan, measure
+from tests.bench.measure import PREPARED, SEED, Plan, Series, measure
 from tests.bench.processes import BenchFailed, Postgres, postgres
 from tests.bench.reconciling import measure_passes
 
 WIDTH = 180
-PARTS = ("deliveries", "reconcile")
+PARTS = ("deliveries", "rates", "burst", "reconcile")
 
 
 def main() -> int:
@@ -52,12 +52,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="measured per round and contender (default 4; quick: 0.5)")
     parser.add_argument("--rounds", type=int, help="rounds per contender (default 5; quick: 2)")
     parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, measures little")
+    parser.add_argument("--usual", type=float, default=50.0, help="deliveries per second before a burst (default 50)")
+    parser.add_argument("--times", type=float, default=200.0, help="how many times that a burst is (default 200)")
+    parser.add_argument("--burst", type=float, help="seconds that it lasts (default 3; quick: 0.5)")
+    parser.add_argument("--connections", type=int, default=800, help="connections of a burst (default 800)")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     given = parser.parse_args()
     quick = given.quick
     seconds, warm, rounds = (0.5, 0.3, 2) if quick else (4.0, 1.0, 5)
     given.plan = Plan(given.seconds or seconds, warm, given.rounds or rounds)
+    given.burst = given.burst or (0.5 if quick else 3.0)
     given.workflows = given.workflows or (100 if quick else 1000)
     return given
 
@@ -71,22 +76,59 @@ class Run:
         self.found: dict[str, Any] = {"plan": asdict(self.plan), "cores": machine.cores()}
         self.bounds: list[bounds.Bound] = []
         self.sound = True
+        self.parts = 0
 
     def deliveries(self) -> None:
         """Every contender on the same traffic, in turn."""
         self.console.print(mix.described(mix.bodies(SEED, PREPARED, datetime.now(UTC))), highlight=False)
-        with contextlib.ExitStack() as running:
-            chosen = [running.enter_context(contender(kind, self.folder, self.server)) for kind in self._chosen()]
-            series = measure(chosen, self.plan, self.folder)
+        with self._running(self.given.only or list(CONTENDERS)) as series:
+            measure(series, self.plan, self.folder)
         kept = asyncio.run(check_all(series))
         tables.print_deliveries(self.console, series, kept, self.plan)
         self.found["contenders"] = tables.as_json(series, kept)
         self.bounds += bounds.of_deliveries(series)
         self.sound = self.sound and all(one.sound for one in kept.values())
 
-    def _chosen(self) -> Sequence[Kind]:
+    def rates(self) -> None:
+        """Latency at rates that can be kept up with."""
+        with self._running(("postgresql", "sqlite", *rates.SLOW)) as series:
+            found = rates.measure_rates(series, self.plan, self.folder)
+            self._check(series)
+        rates.print_rates(self.console, found, self.plan)
+        self.found["rates"] = [asdict(one) | {"contender": one.contender.name} for one in found]
+        self.bounds += rates.of_rates(found)
+
+    def burst(self) -> None:
+        """A burst of many times the usual rate."""
+        given = self.given
+        with self._running(("postgresql", "sqlite")) as series:
+            found = rates.measure_bursts(series, self.folder, given.usual, given.times, given.burst, given.connections)
+            self._check(series)
+        rates.print_bursts(self.console, found)
+        self.found["burst"] = [asdict(one) | {"contender": one.contender.name} for one in found]
+
+    @contextlib.contextmanager
+    def _running(self, names: Sequence[str]) -> Iterator[dict[str, Series]]:
+        """Start those of these contenders that are wanted, in databases of their own."""
+        self.parts += 1
+        folder = self.folder / f"part-{self.parts}"
+        folder.mkdir()
+        with contextlib.ExitStack() as running:
+            chosen = [
+                running.enter_context(contender(kind, folder, self.server, f"_{self.parts}"))
+                for kind in self._chosen([name for name in names if name in (self.given.only or CONTENDERS)])
+            ]
+            yield {one.name: Series(one) for one in chosen}
+
+    def _check(self, series: Mapping[str, Series]) -> None:
+        """Check in the databases what was acknowledged, and say what was found."""
+        for name, kept in asyncio.run(check_all(series)).items():
+            self.console.print(f"  {series[name].contender.kind.title}: {tables.kept_line(kept)}", highlight=False)
+            self.sound = self.sound and kept.sound
+
+    def _chosen(self, names: Sequence[str]) -> Sequence[Kind]:
         chosen = []
-        for name in self.given.only or CONTENDERS:
+        for name in names:
             why = missing(CONTENDERS[name], self.server)
             if why:
                 self.console.print(f"Left out: {CONTENDERS[name].title}. {why}", highlight=False)

@@ -109,9 +109,12 @@ def missing(kind: Kind, server: Postgres | None) -> str:
 
 
 @contextlib.contextmanager
-def contender(kind: Kind, folder: Path, server: Postgres | None) -> Iterator[Contender]:
-    """Start one contender on an empty database and wait until it answers; end it afterwards."""
-    database, log, port = _database(kind, folder, server), folder / f"{kind.name}.log", free_port()
+def contender(kind: Kind, folder: Path, server: Postgres | None, suffix: str = "") -> Iterator[Contender]:
+    """Start one contender on an empty database and wait until it answers; end it afterwards.
+
+    `suffix` tells its database on PostgreSQL from those of the same contender started before.
+    """
+    database, log, port = _database(kind, folder, server, suffix), folder / f"{kind.name}.log", free_port()
     if kind.command is None:
         pgbench.prepare(database)
         yield Contender(kind, 0, 0, log, database, server)
@@ -123,10 +126,10 @@ def contender(kind: Kind, folder: Path, server: Postgres | None) -> Iterator[Con
         yield Contender(kind, pid, port, log, database, server if kind.store == "postgresql" else None)
 
 
-def _database(kind: Kind, folder: Path, server: Postgres | None) -> str:
+def _database(kind: Kind, folder: Path, server: Postgres | None, suffix: str) -> str:
     if kind.store == "sqlite":
         return f"sqlite:///{folder / kind.name}.db"
     if kind.store == "postgresql":
         assert server is not None
-        return server.database("bench_" + kind.name.replace("-", "_"))
+        return server.database("bench_" + kind.name.replace("-", "_") + suffix)
     return ""

@@ -127,27 +127,18 @@ class Load:
         return self.traffic.body(self._job.first + sequence)
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection with one request under way."""
+class Exchange(asyncio.Protocol):
+    """One keep-alive connection with one request under way; `answered` is called for each whole answer."""
 
-    def __init__(self, load: Load, done: asyncio.Future[None]) -> None:
-        self._load = load
-        self._done = done
-        self._sequence = -1
+    def __init__(self) -> None:
         self._buffer = b""
         self._transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own class is not one of asyncio's
 
-    def send(self, at: float) -> None:
-        """Send the next request; with none left, this connection is done."""
-        given = self._load.take(at)
-        if given is None:
-            if not self._done.done():
-                self._done.set_result(None)
-            return
-        self._sequence, request = given
+    def put(self, request: bytes) -> None:
+        """Send a request. The one before must have been answered."""
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -158,9 +149,36 @@ class Connection(asyncio.Protocol):
             self._buffer = data
             return
         self._buffer = b""
+        self.answered(int(data[9:12]), data)
+
+    def answered(self, status: int, data: bytes) -> None:
+        """Take an answer."""
+        raise NotImplementedError
+
+
+class Connection(Exchange):
+    """One that sends its next request as soon as the last one is answered."""
+
+    def __init__(self, load: Load, done: asyncio.Future[None]) -> None:
+        super().__init__()
+        self._load = load
+        self._done = done
+        self._sequence = -1
+
+    def send(self, at: float) -> None:
+        """Send the next request; with none left, this connection is done."""
+        given = self._load.take(at)
+        if given is None:
+            if not self._done.done():
+                self._done.set_result(None)
+            return
+        self._sequence, request = given
+        self.put(request)
+
+    def answered(self, status: int, data: bytes) -> None:
         at = time.perf_counter()
         self._load.received += len(data)
-        self._load.answered(self._sequence, int(data[9:12]), at)
+        self._load.answered(self._sequence, status, at)
         self.send(at)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -186,20 +204,21 @@ async def send(job: Job) -> tuple[Report, bytes]:
     loop = asyncio.get_running_loop()
     done = [loop.create_future() for _ in range(job.connections)]
     opened = [await loop.create_connection(partial(Connection, load, one), "127.0.0.1", job.port) for one in done]
-    used, began = _cpu(), time.perf_counter()
+    used, began = cpu_used(), time.perf_counter()
     load.start()
     for _, connection in opened:
         connection.send(time.perf_counter())
     async with asyncio.timeout(job.warm + job.seconds + PATIENCE):
         await asyncio.gather(*done)
-    used, wall = _cpu() - used, time.perf_counter() - began
+    used, wall = cpu_used() - used, time.perf_counter() - began
     for transport, _ in opened:
         transport.close()
     told = (sequence for sequence, status in enumerate(load.status) if status == 200)
     return _report(load, used, wall), b"".join(sha256(load.body(sequence)).digest() for sequence in told)
 
 
-def _cpu() -> float:
+def cpu_used() -> float:
+    """Return the CPU time this process has used, in seconds."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return spent.ru_utime + spent.ru_stime
 

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,15 +95,13 @@ class Traffic:
         return file
 
 
-def measure(contenders: Sequence[Contender], plan: Plan, folder: Path) -> dict[str, Series]:
+def measure(series: Mapping[str, Series], plan: Plan, folder: Path) -> None:
     """Run all rounds, every contender once in each, in another order each time."""
-    series = {one.name: Series(one) for one in contenders}
-    traffic = Traffic(folder)
+    traffic, everyone = Traffic(folder), list(series.values())
     for number in range(plan.rounds):
-        turn = number % len(contenders)
-        for one in (*contenders[turn:], *contenders[:turn]):
-            play(series[one.name], plan, traffic)
-    return series
+        turn = number % len(everyone)
+        for mine in (*everyone[turn:], *everyone[:turn]):
+            play(mine, plan, traffic)
 
 
 def play(mine: Series, plan: Plan, traffic: Traffic) -> Round:
