@@ -16,15 +16,15 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from tests.bench import bounds, machine, mix, rates, tables
+from tests.bench import bounds, growth, machine, mix, rates, tables
 from tests.bench.checking import check_all
 from tests.bench.contenders import CONTENDERS, Kind, contender, missing
 from tests.bench.measure import PREPARED, SEED, Plan, Series, measure
 from tests.bench.processes import BenchFailed, Postgres, postgres
 from tests.bench.reconciling import measure_passes
 
-WIDTH = 180
-PARTS = ("deliveries", "rates", "burst", "reconcile")
+WIDTH = 200
+PARTS = ("deliveries", "rates", "burst", "growth", "reconcile")
 
 
 def main() -> int:
@@ -50,19 +50,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="these parts only (default: all)")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="NAME", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--seconds", type=float, help="measured per round and contender (default 4; quick: 0.5)")
-    parser.add_argument("--rounds", type=int, help="rounds per contender (default 5; quick: 2)")
-    parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, measures little")
+    parser.add_argument("--rounds", type=int, help="rounds per contender (default 5; quick: 1)")
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, measures nothing")
     parser.add_argument("--usual", type=float, default=50.0, help="deliveries per second before a burst (default 50)")
     parser.add_argument("--times", type=float, default=200.0, help="how many times that a burst is (default 200)")
     parser.add_argument("--burst", type=float, help="seconds that it lasts (default 3; quick: 0.5)")
     parser.add_argument("--connections", type=int, default=800, help="connections of a burst (default 800)")
+    parser.add_argument("--grow", type=int, help="workflows to load into a ledger (default 200000; quick: 10000)")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     given = parser.parse_args()
     quick = given.quick
-    seconds, warm, rounds = (0.5, 0.3, 2) if quick else (4.0, 1.0, 5)
+    seconds, warm, rounds = (0.5, 0.2, 1) if quick else (4.0, 1.0, 5)
     given.plan = Plan(given.seconds or seconds, warm, given.rounds or rounds)
     given.burst = given.burst or (0.5 if quick else 3.0)
+    given.grow = given.grow or (10_000 if quick else 200_000)
     given.workflows = given.workflows or (100 if quick else 1000)
     return given
 
@@ -107,12 +109,28 @@ class Run:
         rates.print_bursts(self.console, found)
         self.found["burst"] = [asdict(one) | {"contender": one.contender.name} for one in found]
 
-    @contextlib.contextmanager
-    def _running(self, names: Sequence[str]) -> Iterator[dict[str, Series]]:
-        """Start those of these contenders that are wanted, in databases of their own."""
+    def growth(self) -> None:
+        """An empty ledger and a large one in turn."""
+        for store in [name for name in ("postgresql", "sqlite") if name in (self.given.only or CONTENDERS)]:
+            with growth.grown(store, self.given.grow, self.plan, self._folder(), self.server) as found:
+                self._check(found.series)
+            growth.print_growth(self.console, found)
+            rounds = {name: [asdict(each) for each in one.rounds] for name, one in found.series.items()}
+            told = {"workflows": found.workflows, "loading": found.loading, "rounds": rounds}
+            self.found.setdefault("growth", {})[store] = told
+            self.bounds += growth.of_growth(found)
+
+    def _folder(self) -> Path:
+        """A new folder for a part that starts contenders which others have started too."""
         self.parts += 1
         folder = self.folder / f"part-{self.parts}"
         folder.mkdir()
+        return folder
+
+    @contextlib.contextmanager
+    def _running(self, names: Sequence[str]) -> Iterator[dict[str, Series]]:
+        """Start those of these contenders that are wanted, in databases of their own."""
+        folder = self._folder()
         with contextlib.ExitStack() as running:
             chosen = [
                 running.enter_context(contender(kind, folder, self.server, f"_{self.parts}"))

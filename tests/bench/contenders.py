@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import mix, pgbench
+from tests.bench import loading, mix, pgbench
 from tests.bench.processes import Postgres, free_port, hookledger, started, write_config
 
 
@@ -23,7 +23,8 @@ class Kind:
     """One sort of contender: how it is called, where it stores, how it is started, and what it is sent.
 
     `keeps` is the sort of tables that acknowledged deliveries are looked for in: our ledger's, those of a peer or of
-    pgbench, or none. `needs` are packages that must be importable.
+    pgbench, or none. `copies` and `old` are what its traffic is like: copies per new delivery, and of how many
+    workflows that were loaded before it tells (0: of new ones). `needs` are packages that must be importable.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Kind:
     command: Callable[[Path, int], list[str]] | None  # None: not a server, but a program that is its own load
     keeps: str = "ledger"
     copies: float = mix.DUPLICATES
+    old: int = 0
     processes: int = 1
     needs: tuple[str, ...] = ()
 
@@ -109,10 +111,13 @@ def missing(kind: Kind, server: Postgres | None) -> str:
 
 
 @contextlib.contextmanager
-def contender(kind: Kind, folder: Path, server: Postgres | None, suffix: str = "") -> Iterator[Contender]:
+def contender(
+    kind: Kind, folder: Path, server: Postgres | None, suffix: str = "", workflows: int = 0
+) -> Iterator[Contender]:
     """Start one contender on an empty database and wait until it answers; end it afterwards.
 
-    `suffix` tells its database on PostgreSQL from those of the same contender started before.
+    `suffix` tells its database on PostgreSQL from those of the same contender started before. `workflows` are loaded
+    into its ledger first.
     """
     database, log, port = _database(kind, folder, server, suffix), folder / f"{kind.name}.log", free_port()
     if kind.command is None:
@@ -120,8 +125,10 @@ def contender(kind: Kind, folder: Path, server: Postgres | None, suffix: str = "
         yield Contender(kind, 0, 0, log, database, server)
         return
     config = write_config(folder, kind.name, database or f"sqlite:///{folder / kind.name}.db")
-    if kind.keeps == "ledger" and kind.store == "postgresql":
+    if kind.keeps == "ledger":
         subprocess.run(hookledger(config, "db", "upgrade"), check=True, stdout=subprocess.DEVNULL)
+    if workflows:
+        loading.load(database, workflows)
     with started(kind.command(config, port), log, port) as pid:
         yield Contender(kind, pid, port, log, database, server if kind.store == "postgresql" else None)
 

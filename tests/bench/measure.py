@@ -11,18 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import asyncpg
 import orjson
 
 from tests.bench import machine, mix, pgbench
-from tests.bench.contenders import Contender
+from tests.bench.contenders import Contender, Kind
 from tests.bench.load import Job, Report
+from tests.bench.loading import OPEN_EVERY, old_name
 from tests.bench.memory import Watch
 from tests.bench.processes import TARGET, BenchFailed
 
 SEED = 1
 PREPARED = 12_000  # deliveries in a mix, which then goes round and round
+LONG = 48_000  # deliveries about old workflows: more than a round sends, or they would all be copies the next time
 STALE = 300.0  # seconds after which a mix is made anew, so that its events do not come from the past
 
 
@@ -80,18 +83,35 @@ class Series:
 
 
 class Traffic:
-    """Mixes in files, by their share of copies, made anew when they are old."""
+    """Mixes in files, by what their contenders want, made anew when they are old."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._made: dict[float, float] = {}
+        self._draws = 0
 
-    def file(self, copies: float) -> Path:
+    def file(self, kind: Kind) -> Path:
         """Return the file with a mix that was made not long ago."""
-        file = self.folder / f"traffic-{copies:g}"
-        if time.monotonic() - self._made.get(copies, -STALE) >= STALE:
-            file.write_bytes(b"\n".join(mix.bodies(SEED, PREPARED, datetime.now(UTC), copies)))
-            self._made[copies] = time.monotonic()
+        if kind.old:
+            return self._about_old(kind.old)
+        file = self.folder / f"traffic-{kind.copies:g}"
+        if time.monotonic() - self._made.get(kind.copies, -STALE) >= STALE:
+            file.write_bytes(b"\n".join(mix.bodies(SEED, PREPARED, datetime.now(UTC), kind.copies)))
+            self._made[kind.copies] = time.monotonic()
+        return file
+
+    def _about_old(self, count: int) -> Path:
+        """Other workflows each time, drawn from those that were loaded and are still open."""
+        self._draws += 1
+        random, names = Random(self._draws), dict[bytes, bytes]()
+        lines = []
+        for body in mix.bodies(SEED + self._draws, LONG, datetime.now(UTC)):
+            name = orjson.loads(body)["workflowId"].encode()
+            if name not in names:
+                names[name] = old_name(random.randrange(0, count, OPEN_EVERY)).encode()
+            lines.append(body.replace(name, names[name]))
+        file = self.folder / "traffic-old"
+        file.write_bytes(b"\n".join(lines))
         return file
 
 
@@ -119,7 +139,7 @@ def play(mine: Series, plan: Plan, traffic: Traffic) -> Round:
             target=TARGET,
             seconds=plan.seconds,
             warm=plan.warm,
-            traffic=str(traffic.file(one.kind.copies)),
+            traffic=str(traffic.file(one.kind)),
             first=mine.sent,
             acknowledged=str(acknowledged),
             connections=plan.connections,
