@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, measures nothing")
     parser.add_argument("--usual", type=float, default=50.0, help="deliveries per second before a burst (default 50)")
     parser.add_argument("--times", type=float, default=200.0, help="how many times that a burst is (default 200)")
-    parser.add_argument("--burst", type=float, help="seconds that it lasts (default 3; quick: 0.5)")
+    parser.add_argument("--burst", type=float, help="seconds that it lasts (default 3; quick: 0.4)")
     parser.add_argument("--connections", type=int, default=800, help="connections of a burst (default 800)")
     parser.add_argument("--grow", type=int, help="workflows to load into a ledger (default 200000; quick: 10000)")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     quick = given.quick
     seconds, warm, rounds = (0.5, 0.2, 1) if quick else (4.0, 1.0, 5)
     given.plan = Plan(given.seconds or seconds, warm, given.rounds or rounds)
-    given.burst = given.burst or (0.5 if quick else 3.0)
+    given.burst = given.burst or (0.4 if quick else 3.0)
     given.grow = given.grow or (10_000 if quick else 200_000)
     given.workflows = given.workflows or (100 if quick else 1000)
     return given

@@ -152,7 +152,7 @@ def measure_bursts(
     """Send the usual rate for a while, a burst of so many times that rate, and the usual rate again."""
     traffic, found = Traffic(folder), []
     for mine in series.values():
-        phases = [(usual, 2.0), (usual * times, seconds), (usual, 4.0)]
+        phases = [(usual, min(2 * seconds, 5.0)), (usual * times, seconds), (usual, min(3 * seconds, 10.0))]
         report = send(mine, job(mine, phases, traffic, connections))
         found.append(Burst(mine.contender, usual, usual * times, seconds, connections, report))
     return found
