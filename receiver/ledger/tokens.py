@@ -84,6 +84,12 @@ async def identify(connection: AsyncConnection, given: str) -> Token | None:
     return token_of(found)
 
 
+async def still_valid(connection: AsyncConnection, name: str) -> bool:
+    """Whether the token of this name has not been revoked: for what goes on long after it was shown."""
+    valid = select(exists().where(tokens.c.name == name, tokens.c.revoked_at.is_(None)))
+    return bool((await connection.execute(valid)).scalar_one())
+
+
 async def any_valid(connection: AsyncConnection) -> bool:
     """Whether there is a token that works."""
     return bool((await connection.execute(select(exists().where(tokens.c.revoked_at.is_(None))))).scalar_one())

@@ -48,6 +48,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "internal": (500, "Something went wrong inside"),
     "no-reconciler": (503, "Nobody is there to ask upstream"),
     "upstream-busy": (503, "Upstream does not answer"),
+    "too-many-streams": (503, "Too many streams are open"),
     "database": (503, "The ledger cannot be reached"),
     "http": (0, "The request was refused"),
 }

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from receiver import __version__
-from receiver.web.openapi.answers import Problem, Told
+from receiver.web.openapi.answers import Happening, Problem, Told
 from receiver.web.openapi.describing import Empty, Operation, Parameter, Raw
 from receiver.web.openapi.operations import OPERATIONS
 from receiver.web.problems import KINDS
@@ -81,7 +81,7 @@ def _models() -> Iterable[type[BaseModel]]:
         for answered in operation.answers.values():
             if isinstance(answered, type):
                 yield answered
-    yield Problem
+    yield from (Problem, Happening)
 
 
 def _mode(model: type[BaseModel]) -> Any:

@@ -200,6 +200,23 @@ FIGURES = (
     ),
 )  # fmt: skip
 
+FOLLOWING = (
+    Operation(
+        "GET", "/v1/stream", "followTransitions", "Transitions as they are committed", "workflows", "read",
+        {200: Raw("text/event-stream", "Events named `transition`; `data` is a Happening.")},
+        (
+            BY_SOURCE, Parameter("workflow", {"type": "string", "minLength": 1, "maxLength": 256}, "Of this id."),
+            Parameter("after", {"type": "string", "minLength": 1}, "As `Last-Event-ID`, for who cannot send headers."),
+            Parameter("last-event-id", {"type": "string", "minLength": 1}, "The last event's `id`.", "header"),
+        ),
+        problems=("bad-cursor", "too-many-streams"),
+        description=(
+            "Server-sent events. From now on, or from the last event seen: none is left out, one may come twice, and"
+            " (source, workflow, seq) tells one from another. It ends when the token is revoked."
+        ),
+    ),
+)  # fmt: skip
+
 RUNNING = (
     Operation(
         "GET", "/healthz", "isAlive", "Whether the program is alive", "running", None,
@@ -224,4 +241,4 @@ RUNNING = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*WORKFLOWS, *FILES, *DELIVERING, *FIGURES, *RUNNING)
+OPERATIONS = (*WORKFLOWS, *FILES, *DELIVERING, *FIGURES, *FOLLOWING, *RUNNING)

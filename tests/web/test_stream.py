@@ -1,0 +1,137 @@
+"""`/v1/stream` over a socket: events as they happen, taken up where they broke off, ended with their token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from receiver.ledger import tokens
+from receiver.ledger.database import Database
+from receiver.ledger.database import now as database_now
+from receiver.web.openapi.answers import Happening
+from tests.web.asking import Api, make_token
+from tests.web.client import connect, head
+from tests.web.conftest import Receiving, Running
+
+
+@pytest.fixture
+async def api(receiver: Running, database: Database) -> Api:
+    return Api(receiver, await make_token(database, "read"))
+
+
+class Stream:
+    """An open stream; `next` is the next event as (id, data)."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._lines: list[str] = []
+        self.last = ""
+
+    async def block(self) -> dict[str, str]:
+        """The next block of lines, chunk framing taken off; {} at the end."""
+        fields: dict[str, str] = {}
+        while line := (await self._reader.readline()).decode():
+            line = line.rstrip("\r\n")
+            if line == "0":
+                return {}  # the last chunk
+            if not line and fields:
+                self.last = fields.get("id", self.last)
+                return fields
+            name, colon, value = line.partition(": ")
+            if colon and name:
+                fields[name] = value
+        return {}
+
+    async def next(self) -> Any:
+        async with asyncio.timeout(15):
+            while True:
+                fields = await self.block()
+                if not fields or "data" in fields:
+                    return json.loads(fields["data"]) if fields else None
+
+
+@asynccontextmanager
+async def streaming(api: Api, query: str = "", **headers: str) -> AsyncIterator[Stream]:
+    url = f"{api.running.url}/v1/stream{query}"
+    reader, writer = await connect(url)
+    try:
+        writer.write(head("GET", url, {"authorization": f"Bearer {api.token}", **headers}))
+        status = (await reader.readuntil(b"\r\n\r\n")).decode()
+        assert "200 OK" in status
+        assert "text/event-stream" in status
+        stream = Stream(reader)
+        await stream.block()
+        yield stream
+    finally:
+        writer.close()
+
+
+async def test_transitions_are_told_as_they_are_committed(api: Api) -> None:
+    await api.deliver("wf-0", "processing")
+    async with streaming(api) as stream:
+        await api.deliver("wf-1", "processing")
+        await api.deliver("wf-1", "succeeded")
+        told = [await stream.next(), await stream.next()]
+    assert [(one["workflow"], one["from"], one["to"]) for one in told] == [
+        ("wf-1", None, "processing"), ("wf-1", "processing", "succeeded"),
+    ]  # fmt: skip
+    for one in told:
+        Happening.model_validate(one)
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_a_stream_goes_on_where_it_broke_off(api: Api, how: str) -> None:
+    async with streaming(api) as stream:
+        await api.deliver("wf-1", "processing")
+        await stream.next()
+    await api.deliver("wf-2", "processing")
+    await api.deliver("wf-3", "processing")
+    given = {"last-event-id": stream.last} if how == "header" else {}
+    async with streaming(api, f"?after={stream.last}" if how == "query" else "", **given) as again:
+        assert [(await again.next())["workflow"] for _ in range(2)] == ["wf-2", "wf-3"]
+
+
+async def test_a_stream_survives_the_end_of_its_server(receiving: Receiving, database: Database) -> None:
+    token = await make_token(database, "read")
+    async with receiving() as first:
+        api = Api(first, token)
+        async with streaming(api) as stream:
+            await api.deliver("wf-1", "processing")
+            await stream.next()
+            first.server.stop()
+            assert await stream.next() is None
+    async with receiving() as second:
+        api = Api(second, token)
+        await api.deliver("wf-2", "processing")
+        async with streaming(api, **{"last-event-id": stream.last}) as again:
+            assert (await again.next())["workflow"] == "wf-2"
+
+
+async def test_a_stream_can_be_about_one_workflow_or_source(api: Api) -> None:
+    async with streaming(api, "?workflow=wf-2&source=civ") as stream:
+        await api.deliver("wf-1", "processing")
+        await api.deliver("wf-2", "processing")
+        assert (await stream.next())["workflow"] == "wf-2"
+
+
+async def test_a_stream_ends_with_its_token(api: Api, database: Database) -> None:
+    async with streaming(api) as stream:
+        async with database.write() as connection:
+            await tokens.revoke(connection, "tests-read", await database_now(connection))
+        assert await stream.next() is None
+
+
+@pytest.mark.parametrize("query", [{"after": "x"}, {"after": "WyJ0Iiwx"}, {"source": ""}, {"spam": "1"}])
+async def test_what_cannot_be_followed_is_a_clear_problem(api: Api, query: dict[str, str]) -> None:
+    answer = await api.get("/v1/stream", **query)
+    assert answer.status == 400 or query == {"after": ""}
+
+
+async def test_a_stream_needs_a_token(api: Api) -> None:
+    api.token = None
+    assert (await api.get("/v1/stream")).status == 401
