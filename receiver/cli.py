@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "reconciler.demo.command:demo",
     "doctor": "reconciler.doctor:doctor",
     "forget": "receiver.commands.retention:forget",
+    "import": "receiver.commands.archives:import_archive",
     "incident": "receiver.commands.advise:incident",
     "list": "receiver.commands.ask:list_workflows",
     "prune": "receiver.commands.retention:prune",
@@ -31,6 +32,7 @@ COMMANDS = {
     "token": "receiver.commands.token:token",
     "track": "receiver.commands.track:track",
     "url": "receiver.commands.track:url",
+    "verify": "receiver.commands.archives:verify",
 }
 
 
