@@ -33,8 +33,8 @@ BATCH = 100
 _FIELDS = frozenset({"received_at", "headers", "body", "body_base64", "query", "url"})
 _AHEAD = timedelta(minutes=5)
 
-KeptHeaders = Callable[[Mapping[str, str], Iterable[str]], dict[str, str]]
-QueryOf = Callable[[bytes], dict[str, str]]
+KeptHeaders = Callable[[Mapping[str, str], tuple[str, ...]], dict[str, str]]
+QueryOf = Callable[[bytes], Mapping[str, str]]
 
 
 class BadLine(ValueError):
@@ -159,7 +159,7 @@ class Import:
         headers = {name.lower(): value for name, value in _texts(told, "headers").items()}
         return Inbound(headers, self._query(told), body, at)
 
-    def _query(self, told: JsonObject) -> dict[str, str]:
+    def _query(self, told: JsonObject) -> Mapping[str, str]:
         url = told.get("url")
         if url is None:
             return _texts(told, "query")
