@@ -23,6 +23,7 @@ from pydantic.config import JsonDict
 from receiver.config.sections import Section, several
 from receiver.config.units import Budget, Count, Duration, PositiveDuration, RequestBudget, budget
 from receiver.config.urls import is_loopback, web_url
+from receiver.ledger.durations import Learned
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import Trust
 from receiver.providers import PROVIDERS
@@ -140,6 +141,7 @@ class SourceConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict, repr=False, description="What one provider alone needs.")
 
     _habits: Habits = PrivateAttr()
+    _learned: Learned = PrivateAttr(default_factory=Learned)
 
     @field_validator("provider")
     @classmethod
@@ -223,6 +225,8 @@ class SourceConfig(Section):
             hint_quota=self.hint_quota,
             lease=lease,
             retry_horizon=self._habits.retry_horizon,
+            bulk=self._habits.bulk_size,
+            learned=self._learned,
         )
 
 

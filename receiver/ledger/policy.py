@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from receiver.ledger.durations import Learned
 from receiver.ledger.records import Trust
 
 
@@ -17,6 +18,7 @@ class Policy:
     `keep_fresh` is for how long after its end a workflow's blobs keep a URL that works; zero means on demand only.
     `outputs_live` is for how long after the end upstream keeps outputs that tell no clock of their own.
     `retry_horizon` is for how long upstream tries to deliver one event (R18).
+    `bulk` is for how many workflows one read may answer. `learned` is what endings so far have taught of this source.
     `hint_quota` is how many unsigned, untokened deliveries a source may have kept in an hour.
     """
 
@@ -30,3 +32,5 @@ class Policy:
     outputs_live: timedelta | None = None
     lease: timedelta = timedelta(seconds=90)
     retry_horizon: timedelta = timedelta(0)
+    bulk: int = 1
+    learned: Learned = field(default_factory=Learned, compare=False)

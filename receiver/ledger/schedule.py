@@ -8,11 +8,14 @@ often upstream failed to answer) is the check's memory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from receiver.ledger.durations import READ_COST, SILENT_MISS, together
 from receiver.ledger.nodes import SPACED, Blob, Node, WorkflowState
 from receiver.ledger.policy import Policy
+from receiver.ledger.records import Trust
 from receiver.ledger.runs import began_at
 
 # A moment for upstream's own reads to catch up with the callback it just sent.
@@ -29,6 +32,11 @@ RENEW_AHEAD = timedelta(minutes=5)
 DAILY = timedelta(days=1)
 # Tries a round has before upstream counts as unreachable for this workflow (R11).
 TRIES = 5
+# No two looks that the past suggests are closer than this.
+SOONEST = timedelta(seconds=2)
+# A read for many is reckoned to answer for so many that are due at the same time.
+WORTH_MANY = 100
+_EPOCH = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 LANE_OF = {
     "wanted": "interactive",
@@ -107,18 +115,58 @@ def _while_alive(state: WorkflowState, memory: Memory, policy: Policy) -> dict[s
     """Poll fresh work as upstream advises until the first believed delivery; then ask after silence (R16)."""
     last = state.asked_at or state.node.first_seen_at
     reasons: dict[str, datetime] = {}
+    at = learned_at(state, policy)
     if state.news_at is None:
         rung = min(memory.looks, len(policy.poll) - 1)
-        reasons["fresh"] = last + timedelta(seconds=policy.poll[rung])
+        reasons["fresh"] = at or last + timedelta(seconds=policy.poll[rung])
     else:
         quiet_since = max(state.news_at, last)
-        reasons["silence"] = min(quiet_since + policy.silence, last + 4 * policy.silence)
+        reasons["silence"] = min(at or quiet_since + policy.silence, last + 4 * policy.silence)
     parent = _parent_at(state)
     if parent is not None:
         reasons["parent"] = parent
     if "overdue" not in memory.told:
         reasons["deadline"] = deadline_of(state, policy)
     return reasons
+
+
+def learned_at(state: WorkflowState, policy: Policy) -> datetime | None:
+    """Return when it pays to look at a workflow that is alive, by what is known of its kind; None when nothing is.
+
+    Counted from the last time it was known to be alive. Where one read answers for many workflows, their looks fall on
+    the same instants.
+    """
+    known = policy.learned.of(state.about.get("model") or "", step_types(state)) if policy.learned else None
+    if known is None:
+        return None
+    began = began_of(state)
+    alive = max(filter(None, (began, state.asked_at, state.news_at)))
+    miss = policy.learned.miss_rate
+    if policy.trust is Trust.NONE:
+        miss = 1.0
+    elif state.news_at is None:
+        miss = max(miss, SILENT_MISS)
+    cost = READ_COST if policy.bulk == 1 else READ_COST / WORTH_MANY
+    wait = known.next_look((alive - began).total_seconds(), miss, cost)
+    if wait is None:
+        return None
+    at = alive + min(max(timedelta(seconds=wait), SOONEST), 4 * policy.silence)
+    if policy.bulk == 1:
+        return at
+    apart = timedelta(seconds=round(together(policy.learned.miss_rate, policy.learned.rate)))
+    return _EPOCH + math.ceil((at - _EPOCH) / apart) * apart
+
+
+def step_types(state: WorkflowState) -> str:
+    """Return what kinds of steps a workflow has, as one word."""
+    found = {word for step in state.steps.values() if isinstance(word := step.facts.get("type"), str)}
+    return "+".join(sorted(found))[:100]
+
+
+def began_of(state: WorkflowState) -> datetime:
+    """Return since when a workflow, or its present run, has been known to be on its way."""
+    began = began_at(state) if state.run > 1 else None
+    return began or min(filter(None, (state.node.first_seen_at, state.submitted_at)))
 
 
 def _parent_at(state: WorkflowState) -> datetime | None:
@@ -138,8 +186,7 @@ def _parent_at(state: WorkflowState) -> datetime | None:
 
 def deadline_of(state: WorkflowState, policy: Policy) -> datetime:
     """Return when a workflow that has not ended becomes a person's business (attention `overdue`)."""
-    began = began_at(state) if state.run > 1 else None
-    return (began or min(filter(None, (state.node.first_seen_at, state.submitted_at)))) + policy.deadline
+    return began_of(state) + policy.deadline
 
 
 def uncollected_from(state: WorkflowState, policy: Policy) -> datetime | None:

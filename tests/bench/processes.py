@@ -104,9 +104,7 @@ def hookledger(config: Path, *arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(
-    command: list[str], log: Path, port: int, environment: dict[str, str] | None = None
-) -> Iterator[int]:
+def started(command: list[str], log: Path, port: int, environment: dict[str, str] | None = None) -> Iterator[int]:
     """Start a program, wait until its port answers, give its process id, end it afterwards."""
     with log.open("wb") as out:
         process = subprocess.Popen(
