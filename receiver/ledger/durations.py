@@ -25,9 +25,9 @@ MOST_WEIGHT = 400.0
 # Below this weight nothing is said: upstream's advice is worth more than a handful of endings.
 ENOUGH = 12.0
 # What one read costs, in square seconds of not knowing. Chosen by tests/bench/fidelity.
-READ_COST = 18.0
+READ_COST = 13.0
 # And one that answers for many, in seconds of not knowing one ending.
-COST_TOGETHER = 1.2
+COST_TOGETHER = 2.3
 _ON_ITS_WAY = 30.0
 # Over how many seconds the rate of endings is taken.
 _LATELY = 1800.0
@@ -133,7 +133,7 @@ class Durations:
             after = self.surviving(end)
             ending = alive - after
             if span > 0 and ending > 0:
-                rate = (miss * ending / (span * (after + ending / 2)) / (3 * cost)) ** (1 / 3)
+                rate = math.cbrt(miss * ending / (span * (after + ending / 2)) / (3 * cost))
                 if done + rate * span >= 1:
                     return since + (1 - done) / rate - age
                 done += rate * span
@@ -174,8 +174,8 @@ class Learned:
 def together(miss: float, rate: float) -> float:
     """Return how many seconds apart to make reads that answer for many workflows at once.
 
-    All of a source's workflows together end as often as there are endings (`rate` a second), and each read is for all of
-    them. Such reads are so close that all lags are small, and count as they are.
+    All of a source's workflows together end as often as there are endings (`rate` a second), and each read is for all
+    of them. Such reads are so close that all lags are small, and count as they are.
     """
     if rate <= 0:
         return FARTHEST_TOGETHER
