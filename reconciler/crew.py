@@ -28,6 +28,7 @@ from reconciler.ready import Ready
 from reconciler.refetch import TOO_MANY, Asked, ask
 from reconciler.source import Source
 from reconciler.taking import Claims
+from reconciler.teaching import Teacher
 
 _T = TypeVar("_T")
 _Sent = TypeVar("_Sent", Asked, AskedMany)
@@ -65,6 +66,7 @@ class Crew:
         self.claims = Claims(database, self.sources, self.clock, self.holder, config.server.lease)
         self.signers = keys.Signers(database, self.sources)
         self._committer = Committer(database)
+        self._teacher = Teacher(database, self.sources)
         self._ready = {name: Ready(source) for name, source in self.sources.items()}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stack = AsyncExitStack()
@@ -91,6 +93,7 @@ class Crew:
         """
         for source in await self.signers.due():
             self._begin(keys.renew(self._database, source)).add_done_callback(self._keys_ended)
+        await self._teacher.refresh()
         await self._return_overdue()
         taken = await self.claims.take(most=most, untried_since=untried_since)
         since = time.monotonic()
@@ -173,7 +176,7 @@ class Crew:
             return None
         finally:
             source.held -= asked.answer is Answer.CREDENTIALS
-        self._count_result(source, task, result)
+        self._count_result(source, task, asked, result)
         return result
 
     async def _take_in_many(self, source: Source, tasks: Sequence[Task], found: AskedMany) -> None:
@@ -184,11 +187,11 @@ class Crew:
         for task, asked in zip(tasks, found.asked, strict=True):
             self._count(task, asked)
         results = await self._committer.commit_together([asked.entry for asked in found.asked])
-        for task, result in zip(tasks, results, strict=True):
+        for task, asked, result in zip(tasks, found.asked, results, strict=True):
             if isinstance(result, BaseException):
                 self._lost(source, task, result)
             else:
-                self._count_result(source, task, result)
+                self._count_result(source, task, asked, result)
         try:
             await self._learn(source, found.asked[0], probe=False)
         except TROUBLE as error:
@@ -201,7 +204,8 @@ class Crew:
         self.report.counts["lost"] += 1
         log_event("look-not-written", level="error", error=error, source=source.name, id=task.claim.id)
 
-    def _count_result(self, source: Source, task: Task, result: Result) -> None:
+    def _count_result(self, source: Source, task: Task, asked: Asked, result: Result) -> None:
+        self._teacher.note(asked, result)
         self.report.counts["stale"] += result.stale
         self.report.counts["created"] += result.created
         if result.stale:
@@ -270,6 +274,7 @@ class Crew:
         if left:
             await asyncio.wait(left)
         await self._committer.close()
+        await self._teacher.close()
         await asyncio.sleep(0)  # for the last ones to be noted as over
         try:
             await self.claims.close(give_back=bool(left) or unsent)

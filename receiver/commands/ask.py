@@ -63,6 +63,8 @@ def _print_workflow(
         fields["advice"] = f"{workflow['advice']['disposition']}: {workflow['advice']['text']}"
     print_fields({"workflow": f"{workflow['source']}/{workflow['id']}", **fields}, redactor)
     check = workflow["check"] or {}
+    if check.get("because"):
+        print_fields({"because": check["because"]}, redactor)
     for title, columns, rows in (
         ("attention", ("kind", "since", "note", "acknowledged_at"), workflow["attention"]),
         ("next look", ("why", "at"), [{"why": why, "at": at} for why, at in (check.get("reasons") or {}).items()]),

@@ -27,7 +27,7 @@ ENOUGH = 12.0
 # What one read costs, in square seconds of not knowing. Chosen by tests/bench/fidelity.
 READ_COST = 13.0
 # And one that answers for many, in seconds of not knowing one ending.
-COST_TOGETHER = 2.3
+COST_TOGETHER = 2.7
 _ON_ITS_WAY = 30.0
 # Over how many seconds the rate of endings is taken.
 _LATELY = 1800.0

@@ -29,7 +29,7 @@ class Lessons:
     def __init__(self) -> None:
         self.by_source: dict[str, dict[Kind, Durations]] = {}
 
-    def note(self, state: WorkflowState, now: datetime) -> None:
+    def note(self, state: WorkflowState) -> None:
         """Take in a workflow whose ending has just been confirmed.
 
         How long it took is upstream's word where it gives one. One that was canceled or has expired says nothing of how
@@ -120,4 +120,3 @@ async def reasoning(
             wait = max(round((due - now).total_seconds()), 0)
             return f"next look in {wait} s: {share:.0%} of {what} alive now end by then".replace("%", " %")
     return None
-

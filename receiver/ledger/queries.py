@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import tables
+from receiver.ledger import learning, tables
 from receiver.ledger.operations import rejections, source_state
 from receiver.ledger.query_parts import (
     JsonObject,
@@ -24,7 +24,7 @@ from receiver.ledger.query_parts import (
     stamp,
     workflow_json,
 )
-from receiver.ledger.states import Status
+from receiver.ledger.states import TERMINAL, Status
 
 _ATTENTION = tables.attention.c
 _CHECKS = tables.checks.c
@@ -43,7 +43,23 @@ async def workflow(connection: AsyncConnection, source: str, workflow_id: str, n
     `now` says which URLs still work.
     """
     row = await workflow_row(connection, source, workflow_id)
-    return None if row is None else (await as_json(connection, [row], now))[0]
+    if row is None:
+        return None
+    (found,) = await as_json(connection, [row], now)
+    if found["check"] is not None:
+        found["check"]["because"] = await _because(connection, row, found, now)
+    return found
+
+
+async def _because(connection: AsyncConnection, row: Row, found: JsonObject, now: datetime) -> str | None:
+    """Say why a workflow that is alive is looked at when it is, as far as the past tells."""
+    due = found["check"]["due_at"]
+    if due is None or row["status"] in TERMINAL or not {"fresh", "silence"} & found["check"]["reasons"].keys():
+        return None
+    types = "+".join(sorted({step["type"] for step in found["steps"] if isinstance(step.get("type"), str)}))[:100]
+    began = min(filter(None, (row["first_seen_at"], row["submitted_at"])))
+    due_at = datetime.fromisoformat(due)
+    return await learning.reasoning(connection, row["source"], row["model"] or "", types, began, due_at, now)
 
 
 async def as_json(connection: AsyncConnection, rows: Sequence[Row], now: datetime) -> list[JsonObject]:

@@ -160,6 +160,7 @@ def check_json(row: Row) -> JsonObject:
         "due_at": stamp(row["due_at"]),
         "lane": row["lane"],
         "reasons": reasons,
+        "because": None,
         "wanted_at": stamp(row["wanted_at"]),
         "tried_at": stamp(row["tried_at"]),
         "retry_at": stamp(row["retry_at"]),

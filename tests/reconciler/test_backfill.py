@@ -133,9 +133,7 @@ async def test_what_was_killed_is_gone_on_with_once_its_lease_is_over(world: Wor
 async def test_every_says_not_yet(world: World, upstream: Upstream) -> None:
     pages(upstream, [])
     await run(world)
-    again = await backfill(
-        world.config, world.database, world.redactor, "civitai", DAY, every=timedelta(minutes=1)
-    )
+    again = await backfill(world.config, world.database, world.redactor, "civitai", DAY, every=timedelta(minutes=1))
     assert again is None
 
 

@@ -69,6 +69,7 @@ class Check(Shape):
     looks: Count
     misses: Count
     last_error: str | None
+    because: str | None = Field(description="Why then: which share of its kind, as far as known, has ended by then.")
 
 
 class Node(Shape):
