@@ -1,4 +1,4 @@
-"""The fidelity benchmark on a small day: every ending is right in the end, for fewer reads. Its bounds need a whole day."""
+"""The fidelity benchmark on a small day: every ending is right in the end, for fewer reads. Bounds need a whole one."""
 
 from __future__ import annotations
 
