@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, bulk, checks, store
+from receiver.ledger import attention, bulk, checks, copies, store
 from receiver.ledger.checks import Check, Claim
 from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.policy import Policy
@@ -186,7 +186,7 @@ async def plan_claims(
     Their rows are locked by the claim, so nobody can have wanted one of them between our look and our writing.
     """
     names = [(claim.source, claim.id) for claim in claims]
-    found, states = await loaded(connection, names)
+    found, states = await loaded(connection, names, policies)
     tasks: list[Task] = []
     waits: list[tuple[Claim, Wait]] = []
     forgotten: list[Claim] = []
@@ -206,14 +206,18 @@ async def plan_claims(
 
 
 async def loaded(
-    connection: AsyncConnection, names: Sequence[tuple[str, str]]
+    connection: AsyncConnection, names: Sequence[tuple[str, str]], policies: Mapping[str, Policy]
 ) -> tuple[dict[tuple[str, str], Check], dict[tuple[str, str], WorkflowState]]:
-    """Load checks with their workflows, unlocked. What attention is open is filled into each check's memory."""
+    """Load checks with their workflows, unlocked. Each check's memory is filled in: what attention is open, and how
+    copies stand where there are any to be made."""
     found = await checks.load(connection, names, lock=False)
     states = await store.load(connection, names)
     open_kinds = await attention.open_kinds(connection, [s.pk for s in states.values() if s.pk is not None])
+    copied = [(s.pk, s.run) for s in states.values() if s.pk is not None and policies[s.source].collect]
+    known = await copies.of(connection, copied) if copied else {}
     for key, state in states.items():
         found[key].memory.told = frozenset(open_kinds.get(state.pk or 0, ()))
+        found[key].memory.copies = known.get(state.pk or 0, {})
     return found, states
 
 

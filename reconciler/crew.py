@@ -19,6 +19,7 @@ from receiver.redaction import Redactor
 from reconciler import claiming, keys, pauses
 from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
+from reconciler.collecting import Copies
 from reconciler.commit import MOST, TROUBLE, Committer
 from reconciler.errands import Errand
 from reconciler.many import AskedMany, ask_many
@@ -65,6 +66,7 @@ class Crew:
         self.sources = {name: Source.of(config, name, self.clock, providers) for name in names}
         self.claims = Claims(database, self.sources, self.clock, self.holder, config.server.lease)
         self.signers = keys.Signers(database, self.sources)
+        self.copies = Copies(config, database, self.sources, self.holder, counted=self._tally, stirred=self.stirred)
         self._committer = Committer(database)
         self._teacher = Teacher(database, self.sources)
         self._ready = {name: Ready(source) for name, source in self.sources.items()}
@@ -74,6 +76,7 @@ class Crew:
     async def __aenter__(self) -> Self:
         for source in self.sources.values():
             await self._stack.enter_async_context(source.transport)
+        await self._stack.enter_async_context(self.copies)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,6 +98,8 @@ class Crew:
             self._begin(keys.renew(self._database, source)).add_done_callback(self._keys_ended)
         await self._teacher.refresh()
         await self._return_overdue()
+        if most is None:
+            await self.copies.start()
         taken = await self.claims.take(most=most, untried_since=untried_since)
         since = time.monotonic()
         for errand in taken.errands:
@@ -153,6 +158,7 @@ class Crew:
         self._tasks.discard(running)
         self._dispatch()
         if not self.busy:
+            self.copies.hasten()  # what the last look has shown may be to be copied
             self.stirred.set()
         broken = None if running.cancelled() else running.exception()
         if broken is not None:
@@ -198,6 +204,9 @@ class Crew:
             log_event("source-not-noted", level="error", error=error, source=source.name)
         finally:
             source.held -= found.asked[0].answer is Answer.CREDENTIALS
+
+    def _tally(self, what: str) -> None:
+        self.report.counts[what] += 1
 
     def _lost(self, source: Source, task: Task, error: BaseException) -> None:
         # The lease runs out by itself, and whoever comes next asks again.
@@ -273,6 +282,7 @@ class Crew:
             running.cancel()
         if left:
             await asyncio.wait(left)
+        await self.copies.dismiss()
         await self._committer.close()
         await self._teacher.close()
         await asyncio.sleep(0)  # for the last ones to be noted as over

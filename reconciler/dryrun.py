@@ -31,7 +31,7 @@ async def planned(
         query = select(table.c.source, table.c.id).where(table.c.source.in_(sorted(sources)), due, free)
         rows = (await connection.execute(query.order_by(table.c.due_at).limit(_MOST))).all()
         names = [(row.source, row.id) for row in rows]
-        found, states = await loaded(connection, names)
+        found, states = await loaded(connection, names, {name: source.policy for name, source in sources.items()})
     plans: list[dict[str, Any]] = []
     for key in names:
         check = found[key]

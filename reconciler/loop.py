@@ -93,6 +93,9 @@ async def _work_off(
         if left is not None:
             left -= taken
         if not taken and idle and not crew.busy:  # the claim may have begun to fetch a signer's keys
+            if outcome == "done" and crew.copies.busy:  # for as long as there is time; the next pass goes on with them
+                await _wait(IDLE, crew.stirred, stop)
+                continue
             return outcome
         if not taken:
             await _wait(IDLE, crew.stirred, stop)

@@ -7,7 +7,16 @@ from datetime import datetime, timedelta
 
 from receiver.ledger.nodes import Blob, WorkflowState
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import LANE_OF, NOTHING_DUE, TRIES, Due, Memory, plan_check, renewal_due
+from receiver.ledger.schedule import (
+    LANE_OF,
+    NOTHING_DUE,
+    TRIES,
+    Due,
+    Memory,
+    awaits_copying,
+    plan_check,
+    renewal_due,
+)
 
 # A URL that a look this recent did not renew will not be renewed by the next look either.
 RECENT = timedelta(minutes=1)
@@ -71,7 +80,7 @@ def decide(
     if asked_for and not within_round:
         blob = stubborn_blob(state, memory, now) if memory.wanted_at is not None and _asked_lately(state, now) else None
         return Relink(blob.id) if blob is not None else Refetch(_reasons(due, now) or ("open",))
-    if state is not None and _too_late_to_keep_fresh(state, policy, now):
+    if state is not None and _too_late_to_keep_fresh(state, memory, policy, now):
         due = without_blobs(due)
     if due.at is None or due.at > now:
         return Wait(due)
@@ -83,10 +92,12 @@ def decide(
     return Refetch(reasons)
 
 
-def _too_late_to_keep_fresh(state: WorkflowState, policy: Policy, now: datetime) -> bool:
+def _too_late_to_keep_fresh(state: WorkflowState, memory: Memory, policy: Policy, now: datetime) -> bool:
     """Whether URLs are renewed on demand only by now: after an outage not every old one is worth a look (R17)."""
     ended = state.node.finished_at
-    return ended is not None and now > ended + policy.keep_fresh
+    if ended is None or now <= ended + policy.keep_fresh:
+        return False
+    return not any(awaits_copying(blob, memory.copies, policy) for blob in state.blobs.values())
 
 
 def without_blobs(due: Due) -> Due:

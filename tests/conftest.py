@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import shutil
 import tempfile
 import warnings
@@ -25,6 +26,7 @@ import pytest
 
 from receiver.ledger import migrate
 from receiver.ledger.database import Database
+from tests.staging.bucket import Bucket, store_running
 
 TEMPLATE = "hookledger_template"
 
@@ -178,3 +180,18 @@ async def empty_database(empty_database_url: str) -> AsyncIterator[Database]:
     opened = await Database.open(empty_database_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store that speaks S3; each test that wants one makes buckets of its own in it."""
+    with store_running(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_store: str) -> Bucket:
+    """An empty bucket."""
+    made = Bucket(s3_store, f"b-{secrets.token_hex(8)}")
+    assert made.ask("PUT")[0] == 200
+    return made

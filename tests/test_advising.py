@@ -180,9 +180,7 @@ def test_a_text_too_long_to_quote_is_not_cut_but_left_out() -> None:
 
 
 def test_workflows_get_their_advice_by_their_sources_provider_and_so_do_their_steps() -> None:
-    config = load_config(
-        env={"HOOKLEDGER_SOURCES__EVO__PROVIDER": "evolink", "HOOKLEDGER_SOURCES__EVO__TRUST": "none"}
-    )
+    config = load_config(env={"HOOKLEDGER_SOURCES__EVO__PROVIDER": "evolink", "HOOKLEDGER_SOURCES__EVO__TRUST": "none"})
     error = {"code": "key_disabled", "message": None}
     told = [
         {**workflow(error=error, steps=[step("a", reason="timeout"), step("b", "succeeded")]), "source": source}

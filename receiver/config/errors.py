@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 Path = tuple[str, ...]
 
 # Settings whose value is never shown, by the last name in the path (list positions do not count).
-SECRET_NAMES = frozenset({"api_key", "hook_token", "signing_secrets"})
-URL_NAMES = frozenset({"url", "base_url", "public_url"})
+SECRET_NAMES = frozenset({"api_key", "hook_token", "signing_secrets", "access_key", "secret_key"})
+URL_NAMES = frozenset({"url", "base_url", "public_url", "endpoint"})
 
 _MISPLACED = frozenset({"extra_forbidden", "model_type", "dict_type", "model_attributes_type"})
 
@@ -50,7 +50,7 @@ def dotted(path: Path) -> str:
 
 def line(place: str, path: Path, wrong: str, value: object = None) -> str:
     """Return one line of a ConfigError; `value` is shown unless it is a secret, a table or absent."""
-    return f"{place}: {dotted(path)}{_shown(path, value)}: {wrong}"
+    return f"{place}: {dotted(path)}{_shown(path, value)}: {wrong}" if path else f"{place}: {wrong}"
 
 
 def lines_of(error: ValidationError, root: type[BaseModel], origins: Origins) -> list[str]:

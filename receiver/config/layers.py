@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from receiver.config.collecting import BucketConfig
 from receiver.config.errors import ConfigError, line
 from receiver.config.sections import DatabaseConfig
 from receiver.config.sources import SourceConfig
@@ -96,7 +97,7 @@ def from_environment(env: Mapping[str, str], known_sources: frozenset[str]) -> L
 
 def _with_two_underscores(rest: str) -> str:
     section, _, name = rest.partition("_")
-    if section in ("DATABASE", "SERVER", "SOURCES") and name:
+    if section in ("DATABASE", "SERVER", "SOURCES", "COLLECT") and name:
         return f"put two underscores between section and name, {PREFIX}{section}__{name}"
     return f"names look like {PREFIX}SERVER__PORT or {PREFIX}SOURCES__CIVITAI__API_KEY"
 
@@ -138,6 +139,9 @@ def read_named_files(layer: Layer) -> None:
     tables: list[tuple[tuple[str, ...], Any, Mapping[str, tuple[str, str]]]] = [
         (("database",), database, DatabaseConfig.FROM_FILES)
     ]
+    collect = layer.values.get("collect")
+    if isinstance(collect, dict):
+        tables.append((("collect", "s3"), collect.get("s3"), BucketConfig.FROM_FILES))
     if isinstance(sources, dict):
         tables += [(("sources", name), table, SourceConfig.FROM_FILES) for name, table in sources.items()]
     for above, table, from_files in tables:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
+from receiver.config.collecting import CollectConfig
 from receiver.config.errors import ConfigError, Origins, lines_of
 from receiver.config.layers import (
     DEFAULT_FILE,
@@ -45,15 +46,27 @@ class Config(Section):
         "database": DatabaseConfig,
         "server": ServerConfig,
         "secrets": SecretsConfig,
+        "collect": CollectConfig,
         "sources": SourceConfig,
     }
 
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     server: ServerConfig = Field(default_factory=ServerConfig)
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)
+    collect: CollectConfig = Field(default_factory=CollectConfig)
     sources: dict[Annotated[str, AfterValidator(_source_name)], SourceConfig] = Field(default_factory=dict)
 
     _file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _copies_have_a_place(self) -> Config:
+        for name, source in self.sources.items():
+            if source.collect and not self.collect.anywhere:
+                raise ValueError(
+                    f'source {name} has collect = true, but nothing says where to; add [collect] with folder = "…", or '
+                    "[collect.s3] with a bucket"
+                )
+        return self
 
     @property
     def file(self) -> Path | None:
@@ -92,6 +105,8 @@ class Config(Section):
                 yield secret
                 yield secret.removeprefix("whsec_")
             yield from _secret_options(source.options)
+        for key in (self.collect.s3.access_key, self.collect.s3.secret_key) if self.collect.s3 else ():
+            yield from (key.get_secret_value(),) if key else ()
 
     def database_url_public(self) -> str:
         """Return the database's URL without its password."""

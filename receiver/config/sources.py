@@ -137,7 +137,7 @@ class SourceConfig(Section):
     allow_private: bool = Field(
         default=False, description="Whether upstream may be at a private address, and spoken to without TLS."
     )
-    collect: bool = Field(default=False, description="Whether outputs are copied before they vanish; not built yet.")
+    collect: bool = Field(default=False, description="Whether outputs are copied to where `collect` says.")
     options: dict[str, Any] = Field(default_factory=dict, repr=False, description="What one provider alone needs.")
 
     _habits: Habits = PrivateAttr()
@@ -156,13 +156,6 @@ class SourceConfig(Section):
     def _only_flag(cls, value: str) -> str:
         if value == "expire":
             raise ValueError('"expire" is not built yet; write "flag" or leave it out')
-        return value
-
-    @field_validator("collect")
-    @classmethod
-    def _not_yet(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("collecting outputs is not built yet; write false or leave it out")
         return value
 
     @field_validator("base_url")
@@ -224,6 +217,7 @@ class SourceConfig(Section):
             outputs_live=self._habits.outputs_live,
             hint_quota=self.hint_quota,
             lease=lease,
+            collect=self.collect,
             retry_horizon=self._habits.retry_horizon,
             bulk=self._habits.bulk_size,
             learned=self._learned,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -25,16 +26,25 @@ class Setting:
 
 def settings() -> Iterator[Setting]:
     """Yield every setting there is, in the order of the file; read off the models, so that none is forgotten."""
-    for section, model in Config.TABLES.items():
+    for section, model in _sections(Config):
         above = f"{section}.NAME" if section == "sources" else section
         beside: dict[str, list[tuple[str, str]]] = {}
         for name, (setting, meaning) in getattr(model, "FROM_FILES", {}).items():
             beside.setdefault(setting, []).append((name, meaning))
         for field_name, field in model.model_fields.items():
+            if field_name in getattr(model, "TABLES", {}):
+                continue
             name = field.alias or field_name
             yield Setting(f"{above}.{name}", _default_text(name, field), field.description or "")
             for file_name, meaning in beside.get(name, ()):
                 yield Setting(f"{above}.{file_name}", "none", meaning)
+
+
+def _sections(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the tables of the file, those inside another after it."""
+    for name, inner in getattr(model, "TABLES", {}).items():
+        yield f"{above}{name}", inner
+        yield from _sections(inner, f"{above}{name}.")
 
 
 def markdown() -> str:
@@ -56,6 +66,6 @@ def _default_text(name: str, field: FieldInfo) -> str:
         return f"`{str(default).lower()}`"
     if isinstance(default, timedelta):
         return f'`"{duration_text(default)}"`'
-    if name == "max_body":
+    if name in ("max_body", "largest"):
         return f'`"{size_text(default)}"`'
     return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"

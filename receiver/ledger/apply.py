@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, checks, correlation, evidence, figures, hints, labels, looks, store
+from receiver.ledger import attention, checks, copies, correlation, evidence, figures, hints, labels, looks, store
 from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
 from receiver.ledger.entries import Entry, Result
@@ -38,6 +38,7 @@ class Batch:
     now: datetime
     states: dict[Key, WorkflowState] = field(default_factory=dict)
     checks: dict[Key, Check] = field(default_factory=dict)
+    copies: copies.Copies = field(default_factory=dict)
     concerns: dict[int, set[str]] = field(default_factory=dict)  # attention open per workflow pk
     created: set[Key] = field(default_factory=set)
     known_keys: dict[tuple[str, str], evidence.Known] = field(default_factory=dict)
@@ -65,6 +66,8 @@ async def apply(
     fresh = await _recognise(connection, entries, batch, quota)
     results = [_one(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
     policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
+    touched = [(batch.states[key], policy) for key, policy in policies.items() if key in batch.states]
+    batch.copies = await copies.attend(connection, touched, now)
     _plan(batch, policies)
     changed = figures.of_batch(entries, results, batch.states, before, policies, now)
     await _write(connection, batch, changed)
@@ -279,6 +282,7 @@ def _plan(batch: Batch, policies: Mapping[Key, Policy]) -> None:
         check, state = batch.checks[key], batch.states.get(key)
         if state is not None:
             check.workflow = state.pk
+            check.memory.copies = batch.copies.get(state.pk or 0, {})
             check.memory.told = frozenset(_told_in_time(batch, state, policy))
         if check.dropped or (state is None and check.workflow is not None):
             continue
@@ -296,7 +300,7 @@ def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str
     if state.node.status.terminal:
         if kinds & {"overdue", "gone"}:
             batch.closed.append((state.source, state.id, ("overdue", "gone")))
-        from_then, kind = uncollected_from(state, policy), "uncollected"
+        from_then, kind = uncollected_from(state, policy, batch.copies.get(state.pk or 0, {})), "uncollected"
     else:
         from_then, kind = deadline_of(state, policy), "overdue"
     if kind == "uncollected" and kind in kinds and from_then is not None and batch.now < from_then:

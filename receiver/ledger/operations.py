@@ -5,7 +5,18 @@ Not part of what is true.
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Float, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+)
 
 from receiver.ledger.columns import Instant, Json, RowId
 from receiver.ledger.tables import SCOPES, metadata, one_of
@@ -40,6 +51,7 @@ source_state = Table(
     Column("keys_tried_at", Instant),
     Column("probes_failed", Integer),  # in a row, of a source that is paused
     Column("brake_off_until", Instant),  # a probe got through: until then its 404s are believed (reconciler.brake)
+    Column("collecting_since", Instant),  # outputs known before then have been queued to be copied
 )
 
 # How long workflows take, learned from those that have ended (ledger.durations). '' is any model, any type of step.

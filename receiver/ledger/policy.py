@@ -19,6 +19,7 @@ class Policy:
     `outputs_live` is for how long after the end upstream keeps outputs that tell no clock of their own.
     `retry_horizon` is for how long upstream tries to deliver one event (R18).
     `bulk` is for how many workflows one read may answer. `learned` is what endings so far have taught of this source.
+    `collect` says that outputs are copied before upstream deletes them.
     `hint_quota` is how many unsigned, untokened deliveries a source may have kept in an hour.
     """
 
@@ -31,6 +32,7 @@ class Policy:
     hint_quota: int = 1000
     outputs_live: timedelta | None = None
     lease: timedelta = timedelta(seconds=90)
+    collect: bool = False
     retry_horizon: timedelta = timedelta(0)
     bulk: int = 1
     learned: Learned = field(default_factory=Learned, compare=False)

@@ -9,7 +9,8 @@ often upstream failed to answer) is the check's memory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from receiver.ledger.durations import READ_COST, SILENT_MISS, together
@@ -69,6 +70,7 @@ class Memory:
     misses: int = 0
     hints: int = 0
     told: frozenset[str] = frozenset()  # kinds of attention that are open: their instants have nothing more to say
+    copies: Mapping[str, str] = field(default_factory=dict)  # blobs that are being copied or were: how that stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +191,15 @@ def deadline_of(state: WorkflowState, policy: Policy) -> datetime:
     return began_of(state) + policy.deadline
 
 
-def uncollected_from(state: WorkflowState, policy: Policy) -> datetime | None:
+def awaits_copying(blob: Blob, copies: Mapping[str, str], policy: Policy) -> bool:
+    """Whether a file of an ended workflow is still to be copied: its URL is kept alive for that."""
+    return policy.collect and copies.get(blob.id, "due") == "due"
+
+
+def uncollected_from(state: WorkflowState, policy: Policy, copies: Mapping[str, str]) -> datetime | None:
     """Return when a person is to be told that upstream will delete outputs soon (attention `uncollected`).
+
+    What has been copied (`copies`: blob id to state) is nobody's business; what cannot be copied is at once.
 
     A third of their lifetime ahead of it, a day at most; None where upstream is not known to delete them. A file
     without a clock of its own lives as long as upstream's outputs do, counted from the end as far as that is known.
@@ -199,6 +208,11 @@ def uncollected_from(state: WorkflowState, policy: Policy) -> datetime | None:
         return None
     found: list[datetime] = []
     for blob in state.blobs.values():
+        copy = copies.get(blob.id)
+        if copy == "failed":
+            found.append(state.node.finished_at)
+        if copy in ("kept", "failed"):
+            continue
         ends = [at for at in (blob.media_expires_at, blob.record_expires_at) if at is not None]
         if not ends and policy.outputs_live is not None:
             ends = [(state.node.completed_at or state.node.finished_at) + policy.outputs_live]
@@ -221,19 +235,33 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
     unasked = [at for at in confirm if at is not None]
     if unasked:
         reasons["confirm"] = min(unasked)
-    vanishing = uncollected_from(state, policy)
+    vanishing = uncollected_from(state, policy, memory.copies)
     if vanishing is not None and "uncollected" not in memory.told:
         reasons["uncollected"] = vanishing
     settled_from = _children_at(state)
     if settled_from is not None:
         reasons["children"] = settled_from
-    if node.confirmed_at is not None and policy.keep_fresh:
-        renewals = [_renew_at(state, blob) for blob in state.blobs.values()]
-        until = node.finished_at + policy.keep_fresh
-        wanted = [at for at in renewals if at is not None and max(at, memory.retry_at or at) <= until]
-        if wanted:
-            reasons["blobs"] = min(wanted)
+    renewals = _renewals(state, memory, policy)
+    if renewals:
+        reasons["blobs"] = min(renewals)
     return reasons
+
+
+def _renewals(state: WorkflowState, memory: Memory, policy: Policy) -> list[datetime]:
+    """Return when URLs are to be renewed ahead of their end: within `keep_fresh`, and until a file is copied (R17)."""
+    node = state.node
+    if node.confirmed_at is None or node.finished_at is None:
+        return []
+    until = node.finished_at + policy.keep_fresh if policy.keep_fresh else None
+    found: list[datetime] = []
+    for blob in state.blobs.values():
+        at = _renew_at(state, blob)
+        if at is None:
+            continue
+        in_time = until is not None and max(at, memory.retry_at or at) <= until
+        if in_time or awaits_copying(blob, memory.copies, policy):
+            found.append(at)
+    return found
 
 
 def _confirm_at(state: WorkflowState, node: Node) -> datetime | None:

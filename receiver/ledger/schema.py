@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from receiver.ledger import derived, guards, operations
+from receiver.ledger import collected, derived, guards, operations
 from receiver.ledger.tables import metadata
 
-__all__ = ["derived", "guards", "metadata", "operations"]
+__all__ = ["collected", "derived", "guards", "metadata", "operations"]

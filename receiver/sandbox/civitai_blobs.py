@@ -9,7 +9,7 @@ from receiver.sandbox.civitai_errors import problem
 from receiver.sandbox.civitai_records import Blob, Workflow
 from receiver.sandbox.civitai_requests import NotFound
 from receiver.sandbox.civitai_sandbox import CivitaiSandbox
-from receiver.sandbox.media import content, content_type
+from receiver.sandbox.filing import file_response
 from receiver.sandbox.wire import answer
 
 
@@ -41,7 +41,7 @@ async def content_of(sandbox: CivitaiSandbox, request: Request) -> Response:
     workflow, blob = found_blob(sandbox, request)
     if blob.blocked_reason or workflow.withholds(blob):
         return problem(403, blob.blocked_reason or "Mature content is withheld.")
-    return Response(content(blob.id), media_type=content_type(blob.id))
+    return file_response(request, blob.id, sandbox.faults, sandbox.rngs["files"])
 
 
 async def refresh(sandbox: CivitaiSandbox, request: Request) -> Response:

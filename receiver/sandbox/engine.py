@@ -45,7 +45,7 @@ class Engine(abc.ABC):
         self.signer = UrlSigner(f"sandbox-{faults.seed}".encode())
         self.requests: deque[dict[str, Any]] = deque(maxlen=LOG_LIMIT)
         self.callbacks: deque[dict[str, Any]] = deque(maxlen=LOG_LIMIT)
-        self.rngs = {name: seeded(faults.seed, name) for name in ("read", "submit", "forge", "forge_ending")}
+        self.rngs = {name: seeded(faults.seed, name) for name in ("read", "submit", "forge", "forge_ending", "files")}
         self._dispatcher = Dispatcher(faults, self.record_callback, self.outage_left)
         self.post = Post(faults, self._dispatcher)
         self._wake = asyncio.Event()

@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from receiver.sandbox.control import control_routes
+from receiver.sandbox.filing import file_response
 from receiver.sandbox.gateway import gateway, read_fault
-from receiver.sandbox.media import content, content_type
 from receiver.sandbox.recorder import Recorder
 from receiver.sandbox.running import Running, running
 from receiver.sandbox.tasks_sandbox import Refused, TaskSandbox
@@ -68,7 +68,7 @@ def content_of(sandbox: TaskSandbox) -> Handler:
         task = sandbox.world.tasks.get(request.path_params["task"])
         if task is None or not sandbox.files_left(task) or path not in {file.path for file in task.files}:
             return JSONResponse({"error": "There is no such file."}, 404)
-        return Response(content(path), media_type=content_type(path))
+        return file_response(request, path, sandbox.faults, sandbox.rngs["files"])
 
     return handler
 

@@ -11,6 +11,7 @@ from receiver.sandbox.faults import (
     Outage,
     knob,
     read_chance,
+    read_count,
     read_flag,
     read_offset,
     read_optional_count,
@@ -38,6 +39,10 @@ class UpstreamFaults(DeliveryFaults):
     api_key: str = knob("sandbox-key", read_text, "the only key taken", secret=True)
     revoked: bool = knob(False, read_flag, "no key is taken")
     url_ttl: float = knob("300", read_seconds, "seconds a signed output URL works")
+    file_size: int = knob("0", read_count, "bytes an output file has at least")
+    file_rate: int = knob("0", read_count, "bytes of a file sent in a second; 0 is as fast as it goes")
+    file_ranges: bool = knob(True, read_flag, "parts of files can be asked for")
+    file_broken: Chance = knob("0", read_chance, "files whose connection breaks off half way (without --file-rate)")
     retention: float = knob("2592000", read_seconds, "seconds an ended workflow can be read")
     allow_http: bool = knob(True, read_flag, "callbacks to plain http are taken (the real one refuses them)")
     clock_skew: float = knob("0", read_offset, "seconds the sandbox's clock is ahead")

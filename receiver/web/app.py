@@ -18,6 +18,7 @@ from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
+from receiver.shelves import shelf_of
 from receiver.web import api, blobs, health, hooks, problems
 from receiver.web.door import Door
 from receiver.web.janitor import sweep_forever
@@ -52,7 +53,7 @@ def build_app(
 
     `daemon` runs beside it, from start to end. `app.state.site` is what every request may use.
     """
-    site = Site(config, database, intake or Intake(database), redactor, Door(config.server))
+    site = Site(config, database, intake or Intake(database), redactor, Door(config.server), shelf_of(config.collect))
     rejections = Rejections(database)
     app = Starlette(
         routes=[

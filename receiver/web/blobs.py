@@ -1,20 +1,20 @@
-"""`/blobs/{source}/{id}`: a redirect to where the file can be had right now (R17)."""
+"""`/blobs/{source}/{id}`: the file's copy, or a redirect to where it can be had right now (R17)."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.config.sources import SourceConfig
-from receiver.config.urls import is_loopback
+from receiver.config.files import files_lie_at
 from receiver.ledger import queries
 from receiver.ledger.looks import MISSES
 from receiver.ledger.query_parts import Row, lasting
+from receiver.web import copies
 from receiver.web.answers import clock, site_of
 from receiver.web.auth import needs
 from receiver.web.parameters import named_blob, unknown_blob
@@ -35,11 +35,15 @@ def routes() -> list[Route]:
 
 @link_or(needs("read", or_login=True))
 async def redirect(request: Request) -> Response:
-    """302 to a URL that works now, made fresh first when it has expired or is about to; 410 when the file is gone.
+    """The file itself when it has been copied (`collect`). Else 302 to a URL that works now, made fresh first when it
+    has expired or is about to; 410 when the file is gone.
 
     However many ask at once, upstream is asked once: there is one check per workflow.
     """
     site, (source, blob_id) = site_of(request), named_blob(request)
+    copy = await copies.served(site, request, source, blob_id)
+    if copy is not None:
+        return copy
     row = await _find(site, source, blob_id)
     if not lasting(row, clock()):
         row = await _renewed(site, source, blob_id, row)
@@ -107,20 +111,4 @@ def _may_serve(site: Site, source: str, url: str) -> bool:
         return False
     if not parts.hostname or parts.username is not None or parts.password is not None:
         return False
-    return _host_allowed(parts, site.config.sources[source])
-
-
-def _host_allowed(parts: SplitResult, source: SourceConfig) -> bool:
-    """Whether the provider's files lie at this host: over https at the hosts it says, or where `base_url` points.
-
-    A `base_url` on this machine is a sandbox: there, any port of this machine, and http, will do.
-    """
-    host = parts.hostname or ""
-    base = urlsplit(source.base_url or "")
-    at_base = host == base.hostname or (is_loopback(host) and is_loopback(base.hostname or ""))
-    if parts.scheme == "http":
-        return at_base and base.scheme == "http"
-    if parts.scheme != "https":
-        return False
-    suffixes = source.habits.blob_hosts
-    return at_base or not suffixes or any(host == one or host.endswith(f".{one}") for one in suffixes)
+    return files_lie_at(site.config.sources[source], parts)

@@ -9,6 +9,7 @@ from receiver.config import Config
 from receiver.intake import Intake
 from receiver.ledger.database import Database
 from receiver.redaction import Redactor
+from receiver.shelves import Shelf
 from receiver.web.door import Door
 from receiver.web.liveness import Beats
 
@@ -22,5 +23,6 @@ class Site:
     intake: Intake
     redactor: Redactor
     door: Door
+    shelf: Shelf | None = None  # where copies of outputs lie
     beats: Beats = field(default_factory=Beats)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -116,7 +116,6 @@ def test_a_source_without_a_provider_is_told_so(problem: Problem) -> None:
     [
         ('on_gone = "expire"', "not built yet"),
         ('on_gone = "delete"', "'flag' or 'expire'"),
-        ("collect = true", "not built yet"),
         ('silence = "soon"', '"soon": must be a time such as'),
         ('silence = "0"', "longer than zero"),
         ("deadline = 0", "longer than zero"),

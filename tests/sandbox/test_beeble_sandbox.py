@@ -26,9 +26,7 @@ def free(**knobs: Any) -> Any:
     return running_beeble(**{"speed": 500, "reads_per_minute": 0, "writes_per_minute": 0, **knobs})
 
 
-async def test_a_job_is_told_once_with_exactly_the_documented_keys(
-    session: aiohttp.ClientSession, box: Box
-) -> None:
+async def test_a_job_is_told_once_with_exactly_the_documented_keys(session: aiohttp.ClientSession, box: Box) -> None:
     async with free() as upstream:
         api = client(session, upstream)
         first = (await api.post(GENERATIONS, wanted(callback_url=box.hook))).json

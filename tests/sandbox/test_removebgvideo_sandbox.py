@@ -196,9 +196,7 @@ async def test_an_upload_gives_a_video_to_submit(session: aiohttp.ClientSession)
         assert shown["video_url"].endswith("/a.mp4")
 
 
-async def test_copies_keep_their_delivery_id_and_late_ones_come_late(
-    session: aiohttp.ClientSession, box: Box
-) -> None:
+async def test_copies_keep_their_delivery_id_and_late_ones_come_late(session: aiohttp.ClientSession, box: Box) -> None:
     async with running_removebgvideo(speed=500, duplicate=1.0, delay=1, delay_seconds=100) as upstream:
         api = client(session, upstream)
         for _ in range(4):

@@ -172,9 +172,7 @@ async def test_a_receiver_that_is_not_there_is_retried(session: aiohttp.ClientSe
         assert lines[0]["error"]
 
 
-async def test_a_receiver_that_does_not_answer_in_time_is_retried(
-    session: aiohttp.ClientSession, inbox: Inbox
-) -> None:
+async def test_a_receiver_that_does_not_answer_in_time_is_retried(session: aiohttp.ClientSession, inbox: Inbox) -> None:
     inbox.pause = 0.6
     async with running_civitai(speed=200, callback_floor=0.2) as upstream:
         await Caller(session, upstream).submit(echo(), callbacks=[inbox.callback(["workflow:succeeded"])])

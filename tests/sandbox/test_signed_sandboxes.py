@@ -68,9 +68,7 @@ def is_standard(delivery: Delivery, secret: str) -> bool:
 
 def test_standard_webhooks_are_signed_as_the_vector_says() -> None:
     at = datetime.fromtimestamp(1674087231, UTC)
-    headers = standard_webhooks(
-        "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", at, VECTOR
-    )
+    headers = standard_webhooks("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", at, VECTOR)
     assert headers["webhook-signature"] == "v1,e+TrmOLzLNQpzQUM+/HbiRBMrGyU26h8LbPdZWRYWkY="
 
 
@@ -86,9 +84,7 @@ def test_fal_callbacks_are_signed_as_the_vector_says() -> None:
     )
 
 
-async def test_fal_callbacks_verify_with_its_key_set_and_lies_do_not(
-    session: aiohttp.ClientSession, box: Box
-) -> None:
+async def test_fal_callbacks_verify_with_its_key_set_and_lies_do_not(session: aiohttp.ClientSession, box: Box) -> None:
     async with running_fal(speed=500, forge=1.0, forge_ending=1.0) as upstream:
         api = fal(session, upstream)
         for _ in range(12):
