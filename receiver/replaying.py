@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.config import Config
 from receiver.deriving import Derived, compared, derive, derived
-from receiver.ledger import attention, history
+from receiver.ledger import attention, audit, history
 from receiver.ledger.apply import apply
 from receiver.ledger.correcting import corrections, note_corrections, overwrite, recount
 from receiver.ledger.database import Database, now
@@ -146,8 +146,9 @@ class Replay:
                 if entry is not None and entry.workflow_id and (self._ids is None or entry.workflow_id in self._ids):
                     self._late.setdefault((row["source"], entry.workflow_id), []).append(row)
 
-    async def correct(self, found: Difference) -> bool:
-        """Make one workflow what its evidence says today; returns False when there was nothing left to correct.
+    async def correct(self, found: Difference, who: str) -> bool:
+        """Make one workflow what its evidence says today, in the name of `who`; returns False when there was nothing
+        left to correct.
 
         Its deliveries that nobody could read are put in first. All of it is one transaction under the workflow's lock.
         Raises NotReplayable when evidence went missing meanwhile.
@@ -164,13 +165,13 @@ class Replay:
             again = derive(reader, pasts[0], await history.rows_by_id(connection, _wanted(pasts)))
             differs = compared(pasts[0], again)
             if differs:
-                await _overwrite(connection, reader, pasts[0], again, [one["what"] for one in differs], at)
+                await _overwrite(connection, reader, pasts[0], again, [one["what"] for one in differs], at, who)
         self.report.corrected += bool(differs or late)
         return bool(differs or late)
 
 
 async def _overwrite(
-    connection: AsyncConnection, reader: Rereader, past: Past, again: Derived, what: list[str], at: datetime
+    connection: AsyncConnection, reader: Rereader, past: Past, again: Derived, what: list[str], at: datetime, who: str
 ) -> None:
     await overwrite(connection, past, again.state, again.over, again.earlier)
     told = {REPLAYED: {"differences": what}}
@@ -183,6 +184,7 @@ async def _overwrite(
     moves = corrections(past, again.state, result.evidence, at)
     await note_corrections(connection, result.state, moves)
     await recount(connection, past, again.state, len(moves), reader.policy.retry_horizon, at)
+    await audit.note(connection, who, "correct", at, source=past.state.source, subject=name, details={"what": what})
 
 
 def _wanted(pasts: Iterable[Past]) -> set[str]:

@@ -20,6 +20,8 @@ from receiver.redaction import Redactor
 
 # What a command's exit code says (DESIGN §7).
 DONE, SOME_FAILED, USAGE = 0, 1, 2
+# Who did it, where the audit log names a token else.
+COMMAND_LINE = "command line"
 
 
 def fail(message: str, code: int = USAGE) -> NoReturn:

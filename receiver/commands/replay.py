@@ -7,7 +7,7 @@ import sys
 import click
 import orjson
 
-from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.opening import COMMAND_LINE, DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.tables import plain
 from receiver.config import Config, ConfigError
 from receiver.ledger.query_parts import JsonObject
@@ -58,7 +58,7 @@ async def _replay(
             _tell(found, redactor, as_json)
             if applying:
                 try:
-                    await replay.correct(found)
+                    await replay.correct(found, COMMAND_LINE)
                 except NotReplayable as why:
                     failed += 1
                     click.echo(f"hookledger: {found.source}/{found.id}: not corrected: {why}", err=True)

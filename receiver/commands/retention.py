@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.opening import COMMAND_LINE, DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.stopping import stopping
 from receiver.config import Config
-from receiver.ledger import forgetting
+from receiver.ledger import audit, forgetting
+from receiver.ledger.database import now as database_now
 from receiver.ledger.passlog import noted
 from receiver.providers.ids import is_id
 from receiver.pruning import Prune
@@ -75,6 +76,9 @@ async def _forget(config: Config, redactor: Redactor, source: str, workflow_id: 
             known = await forgetting.keys_of(connection, source, ids)
         async with database.write() as connection:
             removed = await forgetting.forget(connection, source, workflow_id, known)
+            if removed is not None:
+                at, subject = await database_now(connection), forgetting.FORGOTTEN
+                await audit.note(connection, COMMAND_LINE, "forget", at, source=source, subject=subject)
         record.counts.update(removed or {})
     if removed is None:
         known_sources = "" if source in config.sources else f"; configured: {', '.join(sorted(config.sources))}"

@@ -32,6 +32,7 @@ async def overwrite(
     """
     pk = state.pk = past.state.pk
     state.evidence_seq, state.transition_seq = past.state.evidence_seq, past.state.transition_seq
+    state.version = past.state.version  # whoever holds a copy must see that it is not true any more
     state.version = past.state.version
     state.node.first_seen_at = past.state.node.first_seen_at
     state.past = list(over)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import store
-from receiver.ledger.operations import chores
+from receiver.ledger.operations import audit_log, chores, saved_links
 from receiver.ledger.tables import (
     attention,
     blobs,
@@ -22,6 +22,8 @@ from receiver.ledger.tables import (
     transitions,
     workflows,
 )
+
+FORGOTTEN = "[forgotten]"  # in the place of a name
 
 Keys = dict[str, tuple[str, ...]]  # evidence -> its dedupe keys
 _E, _A, _K = evidence.c, attention.c, delivery_keys.c
@@ -73,6 +75,7 @@ async def forget(connection: AsyncConnection, source: str, workflow_id: str, kno
     keys = {**known, **(await keys_of(connection, source, new) if new else {})}
     dropped = sorted(key for name in ids for key in keys[name])
     pk = state.pk if state is not None else None
+    files = list((await connection.execute(select(blobs.c.id).where(blobs.c.workflow == pk))).scalars())
     counts: dict[str, int] = {}
     hung = {"steps": steps, "jobs": jobs, "blobs": blobs, "transitions": transitions}
     for name, table in hung.items():
@@ -88,6 +91,7 @@ async def forget(connection: AsyncConnection, source: str, workflow_id: str, kno
     # Past runs, labels and what else hangs on the row go with it.
     counts["workflows"] = await _remove(connection, workflows, workflows.c.pk == pk) if pk is not None else 0
     await _forget_places(connection, source, workflow_id)
+    await _forget_mentions(connection, source, {workflow_id, *ids, *files})
     return counts if any(counts.values()) else None
 
 
@@ -103,3 +107,16 @@ async def _forget_places(connection: AsyncConnection, source: str, workflow_id: 
         if workflow_id in place or workflow_id in unquote_plus(place):
             mine = (c.source == source, c.kind == row.kind)
             await connection.execute(update(chores).where(*mine).values(progress=None))
+
+
+async def _forget_mentions(connection: AsyncConnection, source: str, names: set[str]) -> None:
+    """Who did what by hand stays written; to whom it was done does not. Saved searches for it go."""
+    a, s = audit_log.c, saved_links.c
+    for row in (await connection.execute(select(a.id, a.subject, a.details).where(a.source == source))).all():
+        told = json.dumps(row.details, ensure_ascii=False)
+        if row.subject in names or any(name in told for name in names):
+            gone = update(audit_log).where(a.id == row.id).values(subject=FORGOTTEN, details=None)
+            await connection.execute(gone)
+    for saved in (await connection.execute(select(s.name, s.query))).all():
+        if any(name in unquote_plus(saved.query) for name in names):
+            await connection.execute(delete(saved_links).where(s.name == saved.name))

@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from receiver.ledger import audit
 from receiver.ledger.chores import take
 from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer
 from receiver.ledger.forgetting import evidence_of, forget, keys_of
+from receiver.ledger.operations import saved_links
 from receiver.ledger.records import BlobSeen, Level
 from receiver.ledger.schema import metadata
 from tests.ledger.applying import answer, claim_named, delivery, loaded, put, saw
@@ -72,11 +74,18 @@ async def test_nothing_is_left_in_any_table_and_nothing_of_the_others_is_gone(da
         chore = await take(connection, "backfill", "civ", "me", at(70))
         assert chore is not None
         await chore.keep(connection, {"next": "https://x.test/?page=2#first=wf-n%C3%A9-x"}, at(70))
+        name = "/workflows?q=wf-n%C3%A9"
+        for who, subject, details in (("a", NAME, None), ("b", "x", {"workflow": NAME}), ("c", "other", None)):
+            await audit.note(connection, who, "refetch", at(71), source="civ", subject=subject, details=details)
+        await connection.execute(
+            saved_links.insert().values(name="mine", query=f"{name}-x", created_by="me", created_at=at(71))
+        )
     planted = [
         table for table, rows in (await everything(database)).items()
         if any(NAME in row or SECRET in row or "wf-n%C3%A9-x" in row for row in rows)
     ]  # fmt: skip
-    assert {"workflows", "jobs", "blobs", "evidence", "checks", "attention", "chores"} <= set(planted)
+    there = {"workflows", "jobs", "blobs", "evidence", "checks", "attention", "chores", "audit_log", "saved_links"}
+    assert there <= set(planted)
     removed = await forgotten(database, NAME)
     assert removed is not None
     assert (removed["workflows"], removed["evidence"], removed["keys"], removed["jobs"]) == (1, 7, 5, 1)
@@ -85,6 +94,7 @@ async def test_nothing_is_left_in_any_table_and_nothing_of_the_others_is_gone(da
         assert not [row for row in rows if NAME in row or SECRET in row or "wf-n%C3%A9-x" in row], table
     for table in ("workflows", "steps", "jobs", "blobs", "evidence", "checks", "transitions", "delivery_keys"):
         assert after[table] == before[table], table
+    assert [row.split()[3] for row in after["audit_log"]] == ['"a"', '"b"', '"c"']  # who did something stays
     await assert_exact_totals(database)
 
 

@@ -46,14 +46,15 @@ async def settled(stage: Stage, word: str = "canceled", name: str = "wf") -> Non
 async def corrected(stage: Stage, other: Told) -> int:
     replay = stage.replay({"told": other})
     async for found in replay.differences():
-        assert await replay.correct(found)
+        assert await replay.correct(found, "me")
     return replay.report.corrected
 
 
 async def test_applying_corrects_even_a_confirmed_ending_and_says_so_in_the_timeline(stage: Stage) -> None:
     await settled(stage)
     await settled(stage, "succeeded", "other")
-    assert (await loaded(stage.database)).node.confirmed_at is not None
+    before = await loaded(stage.database)
+    assert before.node.confirmed_at is not None
     other = Told({**WORDS, "canceled": Status.FAILED})
     assert await corrected(stage, other) == 1
     state = await loaded(stage.database)
@@ -67,6 +68,7 @@ async def test_applying_corrects_even_a_confirmed_ending_and_says_so_in_the_time
     assert "workflow.status" in decided.decision["replayed"]["differences"]
     assert (decided.kind, decided.seq) == ("decision", state.evidence_seq)
     assert await stage.differences(other) == []
+    assert state.version > before.version
     assert (await loaded(stage.database, "other")).node.status is Status.SUCCEEDED
     await assert_exact_totals(stage.database)
 
