@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import store
+from receiver.ledger.collected import collected
 from receiver.ledger.operations import audit_log, chores, saved_links
 from receiver.ledger.tables import (
     attention,
@@ -88,6 +89,7 @@ async def forget(connection: AsyncConnection, source: str, workflow_id: str, kno
     counts["checks"] = await _remove(connection, checks, named)
     counts["evidence"] = await _remove(connection, evidence, _E.id.in_(ids))
     counts["keys"] = await _remove(connection, delivery_keys, and_(_K.source == source, _K.key.in_(dropped)))
+    counts["copies"] = await _forget_copies(connection, pk) if pk is not None else 0
     # Past runs, labels and what else hangs on the row go with it.
     counts["workflows"] = await _remove(connection, workflows, workflows.c.pk == pk) if pk is not None else 0
     await _forget_places(connection, source, workflow_id)
@@ -97,6 +99,14 @@ async def forget(connection: AsyncConnection, source: str, workflow_id: str, kno
 
 async def _remove(connection: AsyncConnection, table: object, which: ColumnElement[bool]) -> int:
     return int((await connection.execute(delete(table).where(which))).rowcount)  # type: ignore[arg-type]
+
+
+async def _forget_copies(connection: AsyncConnection, pk: int) -> int:
+    """Remove what was queued to be copied, and leave of copies only their place: the collector removes the bytes."""
+    c = collected.c
+    queued = await _remove(connection, collected, and_(c.workflow == pk, c.place.is_(None)))
+    copied = update(collected).where(c.workflow == pk).values(workflow=None, blob=FORGOTTEN)
+    return queued + int((await connection.execute(copied)).rowcount)
 
 
 async def _forget_places(connection: AsyncConnection, source: str, workflow_id: str) -> None:

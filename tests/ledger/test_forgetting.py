@@ -9,12 +9,14 @@ from sqlalchemy import select
 
 from receiver.ledger import audit
 from receiver.ledger.chores import take
+from receiver.ledger.collected import collected
 from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer
 from receiver.ledger.forgetting import evidence_of, forget, keys_of
 from receiver.ledger.operations import saved_links
 from receiver.ledger.records import BlobSeen, Level
 from receiver.ledger.schema import metadata
+from receiver.ledger.tables import workflows
 from tests.ledger.applying import answer, claim_named, delivery, loaded, put, saw
 from tests.ledger.histories import at
 from tests.ledger.test_figures import assert_exact_totals
@@ -74,6 +76,14 @@ async def test_nothing_is_left_in_any_table_and_nothing_of_the_others_is_gone(da
         chore = await take(connection, "backfill", "civ", "me", at(70))
         assert chore is not None
         await chore.keep(connection, {"next": "https://x.test/?page=2#first=wf-n%C3%A9-x"}, at(70))
+        pk = (await connection.execute(select(workflows.c.pk).where(workflows.c.id == NAME))).scalar_one()
+        for n, place in enumerate((None, "civ/safe/0.png", "civ/safe/1.png")):
+            await connection.execute(
+                collected.insert().values(
+                    id=f"copy-{n}", source="civ", workflow=pk, run=1, blob=f"{NAME}~{n}", state="due", queued_at=at(71),
+                    tries=0, fence=0, place=place,
+                )
+            )  # fmt: skip
         name = "/workflows?q=wf-n%C3%A9"
         for who, subject, details in (("a", NAME, None), ("b", "x", {"workflow": NAME}), ("c", "other", None)):
             await audit.note(connection, who, "refetch", at(71), source="civ", subject=subject, details=details)
@@ -85,6 +95,7 @@ async def test_nothing_is_left_in_any_table_and_nothing_of_the_others_is_gone(da
         if any(NAME in row or SECRET in row or "wf-n%C3%A9-x" in row for row in rows)
     ]  # fmt: skip
     there = {"workflows", "jobs", "blobs", "evidence", "checks", "attention", "chores", "audit_log", "saved_links"}
+    there.add("collected")
     assert there <= set(planted)
     removed = await forgotten(database, NAME)
     assert removed is not None
@@ -94,7 +105,10 @@ async def test_nothing_is_left_in_any_table_and_nothing_of_the_others_is_gone(da
         assert not [row for row in rows if NAME in row or SECRET in row or "wf-n%C3%A9-x" in row], table
     for table in ("workflows", "steps", "jobs", "blobs", "evidence", "checks", "transitions", "delivery_keys"):
         assert after[table] == before[table], table
-    assert [row.split()[3] for row in after["audit_log"]] == ['"a"', '"b"', '"c"']  # who did something stays
+    assert removed["copies"] == 3
+    assert [row for row in after["collected"] if "civ/safe" not in row] == []
+    assert len(after["collected"]) == 2  # their bytes are still to be removed
+    assert sorted(row.split()[3] for row in after["audit_log"]) == ['"a"', '"b"', '"c"']  # who did something stays
     await assert_exact_totals(database)
 
 
