@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from tests.bench import bounds, growth, machine, mix, rates, tables
+from tests.bench import bounds, growth, machine, mix, rates, soak, tables
 from tests.bench.checking import check_all
 from tests.bench.contenders import CONTENDERS, Kind, contender, missing
 from tests.bench.measure import PREPARED, SEED, Plan, Series, measure
@@ -25,6 +25,7 @@ from tests.bench.reconciling import measure_passes
 
 WIDTH = 200
 PARTS = ("deliveries", "rates", "burst", "growth", "reconcile")
+STORES = ("postgresql", "sqlite")
 
 
 def main() -> int:
@@ -34,7 +35,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="hookledger-bench-") as name, postgres() as server:
             run = Run(console, Path(name), server, given)
-            for part in given.parts:
+            for part in ("soak",) if given.soak else given.parts:
                 getattr(run, part)()
             bounds.print_bounds(console, run.bounds)
     except BenchFailed as error:
@@ -57,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--burst", type=float, help="seconds that it lasts (default 3; quick: 0.4)")
     parser.add_argument("--connections", type=int, default=800, help="connections of a burst (default 800)")
     parser.add_argument("--grow", type=int, help="workflows to load into a ledger (default 200000; quick: 10000)")
+    parser.add_argument("--soak", type=float, help="only this: seconds of full load on each store, for its memory")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     given = parser.parse_args()
@@ -93,7 +95,7 @@ class Run:
 
     def rates(self) -> None:
         """Latency at rates that can be kept up with."""
-        with self._running(("postgresql", "sqlite", *rates.SLOW)) as series:
+        with self._running((*STORES, *rates.SLOW)) as series:
             found = rates.measure_rates(series, self.plan, self.folder)
             self._check(series)
         rates.print_rates(self.console, found, self.plan)
@@ -103,7 +105,7 @@ class Run:
     def burst(self) -> None:
         """A burst of many times the usual rate."""
         given = self.given
-        with self._running(("postgresql", "sqlite")) as series:
+        with self._running(STORES) as series:
             found = rates.measure_bursts(series, self.folder, given.usual, given.times, given.burst, given.connections)
             self._check(series)
         rates.print_bursts(self.console, found)
@@ -111,7 +113,7 @@ class Run:
 
     def growth(self) -> None:
         """An empty ledger and a large one in turn."""
-        for store in [name for name in ("postgresql", "sqlite") if name in (self.given.only or CONTENDERS)]:
+        for store in [name for name in STORES if name in (self.given.only or CONTENDERS)]:
             with growth.grown(store, self.given.grow, self.plan, self._folder(), self.server) as found:
                 self._check(found.series)
             growth.print_growth(self.console, found)
@@ -119,6 +121,15 @@ class Run:
             told = {"workflows": found.workflows, "loading": found.loading, "rounds": rounds}
             self.found.setdefault("growth", {})[store] = told
             self.bounds += growth.of_growth(found)
+
+    def soak(self) -> None:
+        """Full load for a long time."""
+        with self._running(STORES) as series:
+            soak.soak(self.console, series, self.given.soak, self.plan, self.folder)
+            self._check(series)
+        soak.print_soak(self.console, series)
+        self.found["soak"] = {name: one.memory for name, one in series.items()}
+        self.bounds += soak.of_soak(series)
 
     def _folder(self) -> Path:
         """A new folder for a part that starts contenders which others have started too."""
