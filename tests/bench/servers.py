@@ -1,4 +1,4 @@
-"""Servers to compare ours with, on the very server settings of `serve`: two that store nothing, one without batches.
+"""Servers to compare ours with: two that store nothing, and one without batches.
 
 `python -m tests.bench.servers bare|no-store|single --config FILE --port N`
 """
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
+import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from receiver.config import Config, load_config
+from receiver.config import load_config
 from receiver.intake import Intake
 from receiver.ledger import migrate
 from receiver.ledger.database import Database
@@ -31,7 +31,7 @@ from receiver.ledger.records import Outcome
 from receiver.logs import setup_logging
 from receiver.redaction import Redactor
 from receiver.web.app import build_app
-from receiver.web.server import Server, bind, settle_memory
+from receiver.web.server import BACKLOG, Server, bind, settle_memory
 
 
 class Storeless(Intake):
@@ -51,22 +51,12 @@ class Storeless(Intake):
         return Result(name, Outcome.APPLIED if merged.moved else Outcome.RECORDED, merged, state, created=True)
 
 
-class Bare:
-    """An application that reads the body and answers 204. `state` is what our server looks at: settings and an end."""
-
-    def __init__(self, config: Config) -> None:
-        self.state = SimpleNamespace(site=SimpleNamespace(config=config, stopping=asyncio.Event()))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            while (await receive())["type"] != "lifespan.shutdown":
-                await send({"type": "lifespan.startup.complete"})
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        while (await receive()).get("more_body", False):
-            pass
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+async def answer_204(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that reads the body and answers 204."""
+    while (await receive()).get("more_body", False):
+        pass
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _serve(app: Any, port: int) -> None:
@@ -98,8 +88,15 @@ async def _ours(file: Path, port: int, intake: Callable[[Database], Intake]) -> 
         await database.close()
 
 
-async def _bare(file: Path, port: int) -> None:
-    await _serve(Bare(load_config(file)), port)
+async def _bare(_: Path, port: int) -> None:
+    """uvicorn as it comes, told what ours tells it, with none of our protocol's deadlines and caps."""
+    config = uvicorn.Config(
+        answer_204, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, backlog=BACKLOG,
+    )  # fmt: skip
+    settle_memory()
+    with bind("127.0.0.1", port) as sock:
+        await uvicorn.Server(config).serve(sockets=[sock])
 
 
 SERVERS = {"bare": _bare, "no-store": _no_store, "single": _single}
