@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, literal, or_, select, union
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, queries
+from receiver.ledger.derived import labels
+from receiver.ledger.labels import digest
 from receiver.ledger.query_parts import JsonObject, Row, job_json
 from receiver.ledger.states import TERMINAL, Status
 from receiver.ledger.tables import ATTENTION_KINDS, attention, blobs, checks, jobs, steps, workflows
@@ -156,7 +158,7 @@ def _conditions(wanted: WorkflowFilter, now: datetime, dialect: str) -> list[Col
     if wanted.step_type is not None:
         mine = exists().where(steps.c.workflow == _W.pk, steps.c.run == _W.run)
         found.append(mine.where(_fact_type(dialect) == wanted.step_type))
-    found += [_label(key, value, dialect) for key, value in wanted.context.items()]
+    found += _labelled(wanted.context)
     if wanted.since is not None:
         found.append(_W.first_seen_at >= wanted.since)
     if wanted.until is not None:
@@ -172,17 +174,17 @@ def _fact_type(dialect: str) -> ColumnElement[Any]:
     return func.json_extract(steps.c.facts, literal("$.type", Text))
 
 
-def _label(key: str, value: str, dialect: str) -> ColumnElement[bool]:
-    if dialect == "postgresql":
-        held: ColumnElement[Any] = func.jsonb_extract_path_text(_W.context, literal(key, Text))
-        return held == literal(value, Text)
-    # By key and value, not by path: SQLite's paths cannot spell every key.
-    each = func.json_each(_W.context).table_valued("key", "value")
-    return exists(select(1).select_from(each).where(each.c.key == key, each.c.value == value))
+def _labelled(wanted: Mapping[str, str]) -> Iterator[ColumnElement[bool]]:
+    for key, value in wanted.items():
+        mine = select(labels.c.workflow).where(labels.c.digest == digest(key, value))
+        yield _W.pk.in_(mine)
 
 
 def _named(q: str, dialect: str) -> ColumnElement[bool]:
-    """Whether a workflow's id or ref, or the id of one of its jobs or blobs, is `q` or begins with it."""
+    """Whether a workflow's id or ref, or the id of one of its jobs or blobs, is `q` or begins with it.
+
+    Each of the four is looked up in an index of its own: an OR over columns would have every workflow read.
+    """
 
     def begins(column: ColumnElement[Any]) -> ColumnElement[bool]:
         if dialect == "postgresql":
@@ -190,9 +192,10 @@ def _named(q: str, dialect: str) -> ColumnElement[bool]:
         # A range finds its way through the index, which SQLite's LIKE does not.
         return and_(column >= q, column < q + "\U0010ffff")
 
-    return or_(
-        begins(_W.id),
-        begins(_W.ref),
-        _W.pk.in_(select(jobs.c.workflow).where(begins(jobs.c.key))),
-        _W.pk.in_(select(blobs.c.workflow).where(begins(blobs.c.id))),
+    found = union(
+        select(_W.pk).where(begins(_W.id)),
+        select(_W.pk).where(begins(_W.ref)),
+        select(jobs.c.workflow).where(begins(jobs.c.key)),
+        select(blobs.c.workflow).where(begins(blobs.c.id)),
     )
+    return _W.pk.in_(found)

@@ -13,6 +13,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from receiver.intake import IntakeFull, IntakeUnavailable
 from receiver.ledger.database import LedgerError
@@ -83,7 +84,19 @@ def exception_handlers() -> dict[Any, Handler]:
 async def answer_error(request: Request, error: Exception) -> Response:
     """Return the answer for an error; one that nobody expected is logged under an id which the answer names."""
     site: Site = request.app.state.site
-    return as_answer(problem_of(error, request.scope.get("path", "")), site)
+    problem = problem_of(error, request.scope.get("path", ""))
+    if problem.status == 405:
+        problem.headers["allow"] = ", ".join(_allowed(request))
+    return as_answer(problem, site)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return every method the address takes: several routes may share it, and Starlette tells of the first alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 def problem_of(error: Exception, path: str = "") -> Problem:
