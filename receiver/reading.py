@@ -26,7 +26,7 @@ from receiver.providers.jsonbody import parse
 
 REF = "hookledger-ref"  # the `ref` of the URL a delivery was sent to
 ASKED = "hookledger-asked"  # what a fetch asked for, where that was not the workflow by itself:
-MANY, LISTED, RENEWAL = "many", "list", "renewal"
+MANY, LISTED, RENEWAL, AUDITED = "many", "list", "renewal", "audit"
 BLOB = "hookledger-blob"  # the file whose URL was to be renewed
 # Which answer a part was taken out of, and where in it the part stood: evidence of one workflow does not hold what
 # upstream said of the others.

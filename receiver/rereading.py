@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from receiver.config import Config
-from receiver.ledger.apply import AGAIN, REPEATED, TOO_LATE
+from receiver.ledger.apply import AGAIN, REPEATED
 from receiver.ledger.entries import Answer, Entry, Look
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Reading, Trust
@@ -33,6 +33,7 @@ from receiver.providers.base import (
 )
 from receiver.reading import (
     ASKED,
+    AUDITED,
     BLOB,
     LISTED,
     MANY,
@@ -133,9 +134,10 @@ class Rereader:
         return entry
 
     def _fetch(self, row: Row, held: Row | None) -> Entry | None:
-        if row["problem"] == TOO_LATE:
-            return None
         headers, workflow_id = row["headers"] or {}, row["workflow_id"]
+        unclaimed = headers.get(ASKED) in (LISTED, AUDITED)
+        if row["outcome"] == Outcome.RECORDED and not unclaimed:
+            return None  # its lease had ended, or it was not believed: kept, not applied
         body = _body_of(row, held)
         response = Response(row["http_status"], headers, body, row["sent_at"], row["recorded_at"], row["http_date"])
         blob = headers.get(BLOB)
@@ -158,9 +160,8 @@ class Rereader:
             answer = Answer.UNREADABLE
         entry = Entry(self.source, self.policy, EvidenceKind.FETCH, row["sent_at"], workflow_id, reading)
         entry.http_status, entry.http_date, entry.headers = row["http_status"], row["http_date"], headers
-        listed = headers.get(ASKED) == LISTED
-        entry.look = None if listed else Look(0, answer, row["problem"] or "", blob=blob)
-        return entry if reading is not None or not listed else None
+        entry.look = None if unclaimed else Look(0, answer, row["problem"] or "", blob=blob)
+        return entry if reading is not None or not unclaimed else None
 
     def _decision(self, row: Row, held: Row | None) -> Reread:
         decision, name = row["decision"] or {}, row["id"]

@@ -33,6 +33,7 @@ from receiver.ledger.views import View, differences, view
 from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import CredentialsRefused, Provider, ProviderError, Response, UpstreamGone
+from receiver.reading import ASKED, AUDITED
 from receiver.redaction import Redactor
 from reconciler.claiming import holder_name
 from reconciler.clock import LedgerClock
@@ -99,12 +100,14 @@ async def audit(
     *,
     sample: int = SAMPLE,
     within: timedelta = WITHIN,
+    settled: timedelta = SETTLED,
     every: timedelta | None = None,
     stop: asyncio.Event | None = None,
     providers: Mapping[str, Provider] = PROVIDERS,
     seed: int | None = None,
 ) -> AuditReport | None:
-    """Ask about a sample of the settled workflows that ended `within` this time; None when `every` says not yet.
+    """Ask about a sample of the workflows first seen `within` this time that ended at least `settled` ago; None when
+    `every` says not yet.
 
     Raises ConfigError, LedgerError and SQLAlchemyError.
     """
@@ -118,7 +121,7 @@ async def audit(
         report.outcome = "elsewhere"
         return None if every is not None else report
     async with database.read() as connection:
-        keys = await picked(connection, name, sample, at - within, at - SETTLED, Random(seed))  # noqa: S311
+        keys = await picked(connection, name, sample, at - within, at - settled, Random(seed))  # noqa: S311
     work = _Run(database, redactor, source, report, chore, Unhurried(database, source, holder, stop))
     async with source.transport, noted(database, KIND, holder) as record:
         try:
@@ -205,6 +208,7 @@ class _Run:
         entry.http_status, entry.http_date, entry.body = response.status, response.date, response.body
         entry.body_sha256 = sha256(response.body).hexdigest()
         entry.headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+        entry.headers[ASKED] = AUDITED
         async with self.database.write() as connection:
             before = (await store.lock(connection, [key])).get(key)
             if before is None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.config.sources import SourceConfig
-from receiver.ledger import queries, stats, tallies
+from receiver.ledger import chores, queries, stats, tallies
 from receiver.ledger.query_parts import JsonObject, Row, stamp
 from receiver.ledger.records import Trust
 from receiver.web.answers import answer, clock, site_of
@@ -42,6 +42,7 @@ async def sources_now(site: Site, now: datetime) -> list[JsonObject]:
         totals = await tallies.totals(connection)
         states = await queries.source_states(connection)
         rejected = await queries.rejected(connection)
+        done = {kind: await chores.found(connection, kind) for kind in ("audit", "backfill")}
         due = await queries.due_checks(connection, now)
         offsets = {name: float(row["clock_offset"] or 0.0) for name, row in states.items()}
         horizons = {name: source.habits.retry_horizon for name, source in configured.items()}
@@ -66,6 +67,7 @@ async def sources_now(site: Site, now: datetime) -> list[JsonObject]:
                 "clock_offset": (states.get(name) or {}).get("clock_offset"),
                 "budget": _budget(source, states.get(name), now),
                 "rejected": rejected.get(name, {}),
+                **{kind: found_by.get(name) for kind, found_by in done.items()},
                 "last_day": said,
             }
         )

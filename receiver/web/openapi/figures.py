@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -85,6 +85,15 @@ class Budget(Shape):
     left: Count
 
 
+class Chore(Shape):
+    """What was last done for a whole source, and what it found."""
+
+    begun_at: Stamp
+    ended_at: Stamp | None = Field(description="Null while it is under way, or when it was killed.")
+    outcome: str | None
+    found: dict[str, Any] | None = Field(description="Figures; of an audit `drift`, the share that was not the same.")
+
+
 class Source(Totals):
     """One configured source."""
 
@@ -99,6 +108,8 @@ class Source(Totals):
     clock_offset: float | None = Field(description="Seconds upstream's clock is ahead of ours.")
     budget: Budget | None
     rejected: dict[str, Count] = Field(description="Deliveries that were turned away, ever, by reason.")
+    audit: Chore | None = Field(description="When settled workflows were last asked about again.")
+    backfill: Chore | None = Field(description="When what was submitted lately was last listed.")
     last_day: LastDay
 
 
