@@ -13,7 +13,7 @@ from receiver.commands.opening import DONE, SOME_FAILED, configured, print_json,
 from receiver.commands.tables import plain
 from receiver.config import Config
 from receiver.redaction import Redactor
-from reconciler.examining import Finding, examine_database, examine_settings
+from reconciler.examining import Finding, examine_database, examine_settings, examine_shelf
 from reconciler.probing import examine_network
 
 _MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
@@ -32,7 +32,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 async def _doctor(config: Config, *, as_json: bool) -> int:
     redactor = Redactor(config.secret_values())
-    found = examine_settings(config)
+    found = [*examine_settings(config), *await examine_shelf(config)]
     for more in await asyncio.gather(examine_database(config), examine_network(config, redactor)):
         found += more
     well = all(one.severity != "problem" for one in found)

@@ -20,6 +20,7 @@ from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import sqlite_version
 from receiver.ledger.records import Trust
 from receiver.ledger.schema import metadata
+from receiver.shelves import ShelfTrouble, shelf_of
 
 Severity = Literal["ok", "warning", "problem"]
 
@@ -110,6 +111,27 @@ def sqlite_path(config: Config) -> Path | None:
     """Return where the ledger's SQLite file is or is to be, None for PostgreSQL."""
     url = config.database.url
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:") else None
+
+
+async def examine_shelf(config: Config) -> list[Finding]:
+    """Put a file where copies of outputs go, and take it away again."""
+    shelf = shelf_of(config.collect)
+    if shelf is None or not any(source.collect for source in config.sources.values()):
+        return []
+    file, place = shelf.unfinished / "doctor.part", "doctor/doctor/probe"
+    try:
+        shelf.unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_bytes(b"hookledger doctor")
+        await shelf.keep(file, place, "application/octet-stream")
+        await shelf.remove(place)
+    except OSError as error:
+        do = f"let the user hookledger runs as write to {shelf.unfinished}"
+        return [Finding("problem", "copies", f"cannot write to {shelf.unfinished}: {error.strerror}", do)]
+    except ShelfTrouble as error:
+        return [
+            Finding("problem", "copies", str(error), "see to collect.folder, or to the bucket, its address and keys")
+        ]
+    return [Finding("ok", "copies", "outputs can be kept")]
 
 
 async def examine_database(config: Config) -> list[Finding]:

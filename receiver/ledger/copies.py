@@ -21,6 +21,8 @@ from receiver.ledger.evidence import new_id
 from receiver.ledger.nodes import Blob, WorkflowState
 from receiver.ledger.operations import source_state
 from receiver.ledger.policy import Policy
+from receiver.ledger.query_parts import stamp
+from receiver.ledger.records import JsonObject
 from receiver.ledger.tables import blobs, checks, workflows
 
 _QUEUED = ("id", "source", "workflow", "run", "blob", "state", "queued_at", "due_at", "tries", "fence")
@@ -248,3 +250,22 @@ async def kept(connection: AsyncConnection, source: str, blob_id: str) -> Any:
         .limit(1)
     )
     return (await connection.execute(query)).mappings().first()
+
+
+async def of_blob(connection: AsyncConnection, workflow: int, run: int, blob_id: str) -> JsonObject | None:
+    """Return how the copy of one file stands as JSON, None when it is not to be copied."""
+    c = collected.c
+    query = select(collected).where(c.workflow == workflow, c.run == run, c.blob == blob_id)
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        return None
+    kept_at = row["kept_at"]
+    return {
+        "state": row["state"],
+        "size": row["size"],
+        "sha256": row["sha256"],
+        "type": row["type"],
+        "kept_at": stamp(kept_at) if kept_at is not None else None,
+        "tries": row["tries"],
+        "error": row["error"],
+    }

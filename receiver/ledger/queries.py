@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import learning, tables
+from receiver.ledger import copies, learning, tables
 from receiver.ledger.operations import rejections, source_state
 from receiver.ledger.query_parts import (
     JsonObject,
@@ -192,7 +192,11 @@ async def blob(connection: AsyncConnection, source: str, blob_id: str, now: date
 async def blob_details(connection: AsyncConnection, source: str, blob_id: str, now: datetime) -> JsonObject | None:
     """Return what is known of a blob as JSON, with the source and the workflow it belongs to."""
     row = await blob(connection, source, blob_id, now)
-    return None if row is None else {"source": source, "workflow": row["workflow_id"], **blob_json(row, now)}
+    if row is None:
+        return None
+    copy = await copies.of_blob(connection, row["workflow"], row["run"], blob_id)
+    about = {"source": source, "workflow": row["workflow_id"], "collected": copy}
+    return {**about, **blob_json(row, now)}
 
 
 async def source_states(connection: AsyncConnection) -> dict[str, Row]:

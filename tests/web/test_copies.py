@@ -46,7 +46,7 @@ class Kept:
             await connection.execute(collected.update().values(values))
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture
 async def kept(
     request: pytest.FixtureRequest, database: Database, database_url: str, tmp_path: Path
 ) -> AsyncIterator[Kept]:
@@ -54,7 +54,7 @@ async def kept(
         "[database]", f'url = "{database_url}"', "[sources.civ]", 'provider = "civitai"', "collect = true",
         'api_key = "api-key-of-the-tests"', f'hook_token = "{TOKEN}"', "[collect]", f'folder = "{tmp_path / "here"}"',
     ]  # fmt: skip
-    if request.param == "bucket":
+    if "bucket" in request.fixturenames:
         lines += request.getfixturevalue("bucket").lines
     (tmp_path / "h.toml").write_text("\n".join(lines))
     config = load_config(tmp_path / "h.toml", {})
@@ -95,6 +95,21 @@ async def test_a_copy_is_served_as_it_is_and_fenced_in(kept: Kept) -> None:
     assert "private" in answer.headers["cache-control"]
     head = await kept.get("HEAD")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(BYTES)))
+
+
+@pytest.mark.usefixtures("bucket")
+async def test_a_copy_in_a_bucket_is_served_the_same(kept: Kept) -> None:
+    assert (await kept.get()).body == BYTES
+    assert (await kept.get(range=f"bytes={PIECE}-{PIECE + 9}")).body == BYTES[PIECE : PIECE + 10]
+    await kept.shelf.remove(kept.place)
+    assert (await kept.get()).status == 302
+
+
+async def test_what_is_known_of_a_file_tells_of_its_copy(kept: Kept) -> None:
+    told = (await kept.api.get(f"/v1{BLOB}")).json["collected"]
+    assert (told["state"], told["size"], told["type"]) == ("kept", len(BYTES), "image/jpeg")
+    assert told["sha256"] == sha256(BYTES).hexdigest()
+    assert (told["error"], told["kept_at"] is None) == (None, False)
 
 
 async def test_a_copy_needs_a_token_as_everything_does(kept: Kept) -> None:

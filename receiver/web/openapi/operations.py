@@ -126,10 +126,18 @@ FILES = (
     ),
     Operation(
         "GET", "/blobs/{source}/{id}", "openBlob", "The file itself", "files", "read",
-        {302: Empty("To a URL that works now.", {"location": "The URL."})}, (SOURCE_IN_PATH, BLOB_IN_PATH),
+        {
+            200: Raw("application/octet-stream", "The copy, under the media type that it has."),
+            206: Raw("application/octet-stream", "The part of the copy that was asked for."),
+            302: Empty("To a URL that works now.", {"location": "The URL."}),
+            304: Empty("The copy is the one that was named."),
+            416: Empty("The copy has no such part.", {"content-range": "How long it is."}),
+        },
+        (SOURCE_IN_PATH, BLOB_IN_PATH),
         problems=("unknown-blob", "blob-unavailable", "blob-gone", "no-reconciler", "upstream-busy", "bad-link"),
         description=(
-            "An expired URL is renewed first, however many ask at once by one question to upstream. A link that was"
+            "A file that has been copied is served from here: 200, or 206, 304 and 416 as RFC 9110 has them. Else an"
+            " expired URL is renewed first, however many ask at once by one question to upstream. A link that was"
             " shared needs no token."
         ),
     ),

@@ -150,11 +150,24 @@ class Blob(Shape):
     other: JsonObject | None
 
 
+class Collected(Shape):
+    """The copy of an output file, made before upstream deletes it."""
+
+    state: str = Field(description="`due`, `kept` (served from here) or `failed`.")
+    size: int | None
+    sha256: str | None
+    type: str | None = Field(description="The media type that the file's server stated.")
+    kept_at: Stamp | None
+    tries: int
+    error: str | None
+
+
 class KnownBlob(Blob):
     """One output file, with the workflow it belongs to."""
 
     source: str
     workflow: str
+    collected: Collected | None
 
 
 class Workflow(Node):
