@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from receiver.advising import with_advice
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
-from receiver.commands.tables import print_fields, print_table
+from receiver.commands.tables import console, fields_of, print_table, table_of
+from receiver.commands.watching import watch
 from receiver.config import Config
 from receiver.config.units import duration
 from receiver.ledger import listing, queries, trail
 from receiver.ledger.cursors import BadCursor
+from receiver.ledger.database import Database
 from receiver.ledger.listing import BadFilter, WorkflowFilter
 from receiver.ledger.query_parts import JsonObject
 from receiver.providers.instants import instant
@@ -28,18 +33,53 @@ _FIELDS = (
 )  # fmt: skip
 
 
+_COLUMNS = ("source", "id", "status", "first_seen_at", "finished_at", "next_check_at", "attention", "ref")
+
+
 @click.command()
 @click.argument("source")
 @click.argument("workflow_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the workflow, its transitions, its evidence.")
+@click.option("--watch", "watched", is_flag=True, help="Follow it until its ending is confirmed.")
 @click.pass_context
-def show(ctx: click.Context, source: str, workflow_id: str, as_json: bool) -> None:
+def show(ctx: click.Context, source: str, workflow_id: str, as_json: bool, watched: bool) -> None:
     """Show one workflow with its timeline."""
-    run(_show(configured(ctx), source, workflow_id, as_json=as_json))
+    if as_json and watched:
+        fail("--watch draws tables; for a program there is GET /v1/stream")
+    config = configured(ctx)
+    run(_follow(config, source, workflow_id) if watched else _show(config, source, workflow_id, as_json=as_json))
 
 
 async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool) -> int:
-    async with ledger(config) as database, database.read() as connection:
+    async with ledger(config) as database:
+        workflow, transitions, evidence = await _one(database, config, source, workflow_id)
+    redactor = Redactor(config.secret_values())
+    if as_json:
+        print_json({**workflow, "transitions": transitions, "evidence": evidence}, redactor)
+    else:
+        for part in _drawn(workflow, transitions, evidence, redactor):
+            console().print(part)
+    return DONE
+
+
+async def _follow(config: Config, source: str, workflow_id: str) -> int:
+    redactor = Redactor(config.secret_values())
+    async with ledger(config) as database:
+
+        async def draw() -> tuple[RenderableType, bool]:
+            workflow, transitions, evidence = await _one(database, config, source, workflow_id)
+            shown = Group(*_drawn(workflow, transitions, evidence, redactor))
+            return shown, workflow["terminal"] and workflow["confirmed_at"] is not None
+
+        await watch(draw)
+    return DONE
+
+
+async def _one(
+    database: Database, config: Config, source: str, workflow_id: str
+) -> tuple[JsonObject, list[JsonObject], list[JsonObject]]:
+    """Return a workflow, its transitions and its evidence; leaves with a clear line when nobody knows it."""
+    async with database.read() as connection:
         row = await queries.workflow_row(connection, source, workflow_id)
         if row is None:
             known = "" if source in config.sources else f"; configured sources: {', '.join(sorted(config.sources))}"
@@ -47,24 +87,19 @@ async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool)
         workflow = with_advice(await queries.as_json(connection, [row], datetime.now(UTC)), config)[0]
         transitions = await trail.list_transitions(connection, row["pk"], limit=_TIMELINE)
         evidence = await trail.list_evidence(connection, row["pk"], limit=_TIMELINE)
-    redactor = Redactor(config.secret_values())
-    if as_json:
-        print_json({**workflow, "transitions": transitions["items"], "evidence": evidence["items"]}, redactor)
-    else:
-        _print_workflow(workflow, transitions["items"], evidence["items"], redactor)
-    return DONE
+    return workflow, transitions["items"], evidence["items"]
 
 
-def _print_workflow(
+def _drawn(
     workflow: JsonObject, transitions: list[JsonObject], evidence: list[JsonObject], redactor: Redactor
-) -> None:
+) -> Iterator[RenderableType]:
     fields = _only(workflow, _FIELDS)
     if workflow["advice"] is not None:
         fields["advice"] = f"{workflow['advice']['disposition']}: {workflow['advice']['text']}"
-    print_fields({"workflow": f"{workflow['source']}/{workflow['id']}", **fields}, redactor)
+    yield fields_of({"workflow": f"{workflow['source']}/{workflow['id']}", **fields}, redactor)
     check = workflow["check"] or {}
     if check.get("because"):
-        print_fields({"because": check["because"]}, redactor)
+        yield fields_of({"because": check["because"]}, redactor)
     for title, columns, rows in (
         ("attention", ("kind", "since", "note", "acknowledged_at"), workflow["attention"]),
         ("next look", ("why", "at"), [{"why": why, "at": at} for why, at in (check.get("reasons") or {}).items()]),
@@ -75,7 +110,7 @@ def _print_workflow(
         ("evidence", ("seq", "recorded_at", "kind", "outcome", "http_status", "size", "problem", "id"), evidence),
     ):
         if rows:
-            print_table(columns, rows, redactor, title)
+            yield table_of(columns, rows, redactor, title)
 
 
 def _only(value: JsonObject, names: tuple[str, ...]) -> JsonObject:
@@ -96,9 +131,12 @@ def _only(value: JsonObject, names: tuple[str, ...]) -> JsonObject:
 @click.option("--limit", type=int, default=listing.USUAL, show_default=True, help=f"At most {listing.MOST}.")
 @click.option("--cursor", help="The next page: `next_cursor` of the one before.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--watch", "watched", is_flag=True, help="Keep the table true until Ctrl-C.")
 @click.pass_context
-def list_workflows(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+def list_workflows(ctx: click.Context, /, as_json: bool, watched: bool, **given: Any) -> None:
     """List workflows, newest first."""
+    if as_json and watched:
+        fail("--watch draws tables; for a program there is GET /v1/stream")
     config = configured(ctx)
     now = datetime.now(UTC)
     try:
@@ -118,7 +156,28 @@ def list_workflows(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
         )
     except BadFilter as error:
         fail(str(error))
-    run(_list(config, wanted, now, as_json=as_json))
+    run(_keep_listing(config, wanted) if watched else _list(config, wanted, now, as_json=as_json))
+
+
+async def _keep_listing(config: Config, wanted: WorkflowFilter) -> int:
+    redactor = Redactor(config.secret_values())
+    async with ledger(config) as database:
+
+        async def draw() -> tuple[RenderableType, bool]:
+            async with database.read() as connection:
+                found = await listing.list_workflows(connection, wanted, datetime.now(UTC))
+            rows = _rows(found["items"])
+            return table_of(_COLUMNS, rows, redactor) if rows else Text("no workflows match"), False
+
+        try:
+            await watch(draw)
+        except BadCursor as error:
+            fail(str(error))
+    return DONE
+
+
+def _rows(items: list[JsonObject]) -> list[JsonObject]:
+    return [{**one, "attention": ", ".join(open_["kind"] for open_ in one["attention"])} for one in items]
 
 
 async def _list(config: Config, wanted: WorkflowFilter, now: datetime, *, as_json: bool) -> int:
@@ -132,10 +191,9 @@ async def _list(config: Config, wanted: WorkflowFilter, now: datetime, *, as_jso
     if as_json:
         print_json(found, redactor)
         return DONE
-    rows = [{**one, "attention": ", ".join(open_["kind"] for open_ in one["attention"])} for one in found["items"]]
-    columns = ("source", "id", "status", "first_seen_at", "finished_at", "next_check_at", "attention", "ref")
+    rows = _rows(found["items"])
     if rows:
-        print_table(columns, rows, redactor)
+        print_table(_COLUMNS, rows, redactor)
     else:
         click.echo(config.advice() or "no workflows match")
     if found["next_cursor"]:

@@ -34,18 +34,30 @@ def plain(value: Any) -> str:
 def print_table(
     columns: Sequence[str], rows: Iterable[Mapping[str, Any]], redactor: Redactor, title: str | None = None
 ) -> None:
-    """Print rows as a table. Secrets go before the text is laid out: cut in two by a line's end none would be found."""
+    """Print rows as a table."""
+    console().print(table_of(columns, rows, redactor, title))
+
+
+def table_of(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], redactor: Redactor, title: str | None = None
+) -> Table:
+    """Return rows as a table. Secrets go before the text is laid out: cut in two by a line's end none is found."""
     table = Table(*columns, box=box.SIMPLE, title=title, title_justify="left", pad_edge=False)
     for row in rows:
         known = redactor.json({name: row.get(name) for name in columns})
         table.add_row(*(Text(plain(known.get(name)), overflow="fold") for name in columns))
-    console().print(table)
+    return table
 
 
 def print_fields(fields: Mapping[str, Any], redactor: Redactor) -> None:
     """Print names and values, one pair a line, leaving out what is absent."""
+    console().print(fields_of(fields, redactor))
+
+
+def fields_of(fields: Mapping[str, Any], redactor: Redactor) -> Table:
+    """Return names and values, one pair a line, leaving out what is absent."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in redactor.json(dict(fields)).items():
         if value is not None and value != "":
             table.add_row(Text(str(name), style="bold"), Text(plain(value), overflow="fold"))
-    console().print(table)
+    return table
