@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.ledger import attention, checks, copies, correlation, evidence, figures, hints, labels, looks, store
 from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
-from receiver.ledger.entries import Entry, Result
+from receiver.ledger.entries import Answer, Entry, Result
 from receiver.ledger.nodes import SPACED, Merged, WorkflowState
 from receiver.ledger.policy import Policy
 from receiver.ledger.recent import Recent
@@ -262,7 +262,8 @@ def _look(batch: Batch, entry: Entry, name: str, state: WorkflowState | None) ->
         return Result(name, Outcome.RECORDED, state=state, stale=True)
     merged = None
     if look.evidence:
-        row = _keep(batch, entry, name, Outcome.APPLIED, state)
+        # What is recorded was not applied: replay goes by that.
+        row = _keep(batch, entry, name, Outcome.RECORDED if look.answer is Answer.HELD else Outcome.APPLIED, state)
         looks.keep_body_once(check, row)
     if state is not None:
         merged = take_answer(state, entry, name, batch.now)

@@ -20,6 +20,7 @@ class Answer(StrEnum):
     REFUSED = "refused"  # 400, 403, 422
     CREDENTIALS = "credentials"  # 401
     UNREADABLE = "unreadable"  # 200, and not what was documented
+    HELD = "held"  # 404, or refused, of a source that suddenly knows too few workflows: not believed
     OMITTED = "omitted"  # a read for many that did not tell of this one
 
 

@@ -65,7 +65,14 @@ class Stage:
         return (await self.put(entry, now=second))[0]
 
     async def look(
-        self, workflow_id: str, second: float, reading: Reading | None, *, status: int = 200, took: float = 0.0
+        self,
+        workflow_id: str,
+        second: float,
+        reading: Reading | None,
+        *,
+        status: int = 200,
+        took: float = 0.0,
+        held: bool = False,
     ) -> Result:
         """A look sent at a second, claimed and answered as the reconciler does; None is an error's answer."""
         async with self.database.write() as connection:
@@ -79,7 +86,7 @@ class Stage:
             entry = Entry(
                 SOURCE, self.config.policy(SOURCE), EvidenceKind.FETCH, at(second), workflow_id, reading, body=body,
                 body_sha256=sha256(body).hexdigest(), http_status=status, http_date=at(second).replace(microsecond=0),
-                look=Look(claim.fence, answer),
+                look=Look(claim.fence, Answer.HELD if held else answer),
             )  # fmt: skip
             return (await apply(connection, [entry], at(second + took)))[0]
 

@@ -180,3 +180,11 @@ async def test_a_hint_applied_again_still_moves_nothing(stage: Stage, database_u
     assert await loaded(stage.database) is None
     assert (await check_of(stage.database)).lane == "hints"
     assert SOURCE == "civ"
+
+
+async def test_an_answer_that_was_not_believed_when_it_came_is_not_believed_later(stage: Stage) -> None:
+    await stage.put(stage.delivery(told("processing"), 1), now=1)
+    await stage.put(stage.delivery(told("succeeded"), 2), now=2)
+    await stage.look("wf", 10, None, status=404, held=True)
+    assert (await loaded(stage.database)).vanished_at is None
+    assert await stage.differences() == []
