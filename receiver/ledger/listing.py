@@ -92,15 +92,19 @@ async def list_workflows(connection: AsyncConnection, wanted: WorkflowFilter, no
 
     Raises BadCursor.
     """
-    dialect = connection.dialect.name
+    query = workflow_query(wanted, now, connection.dialect.name)
+    rows = list((await connection.execute(query)).mappings())
+    items = await queries.as_json(connection, rows[: wanted.limit], now)
+    return _page(items, rows, wanted.limit, "w", ("first_seen_at", "pk"))
+
+
+def workflow_query(wanted: WorkflowFilter, now: datetime, dialect: str) -> Select[Any]:
+    """Return the query behind `list_workflows`, for one row more than a page. Raises BadCursor."""
     query = select(workflows).where(*_conditions(wanted, now, dialect))
     if wanted.cursor is not None:
         at, pk = cursors.decode("w", wanted.cursor, datetime, int)
         query = query.where(_W.first_seen_at <= at, or_(_W.first_seen_at < at, _W.pk < pk))
-    query = query.order_by(_W.first_seen_at.desc(), _W.pk.desc()).limit(wanted.limit + 1)
-    rows = list((await connection.execute(query)).mappings())
-    items = await queries.as_json(connection, rows[: wanted.limit], now)
-    return _page(items, rows, wanted.limit, "w", ("first_seen_at", "pk"))
+    return query.order_by(_W.first_seen_at.desc(), _W.pk.desc()).limit(wanted.limit + 1)
 
 
 async def list_jobs(connection: AsyncConnection, wanted: JobFilter) -> JsonObject:
