@@ -19,7 +19,8 @@ BRAKE = "brake"
 UNREACHABLE = "unreachable"
 # Workflows that must have been lost before a share of them says anything.
 SAMPLE = 5
-_RECENT = 50
+# The share is taken of this many answers: few, because each of them is a request to an upstream that is in trouble.
+_RECENT = 2 * SAMPLE
 # Looks at as many different workflows that failed one after the other, with no answer between them.
 _FAILED = 8
 # Once a probe has got through, 404s are what they seem for so long.

@@ -33,6 +33,7 @@ class Task:
     plan: Plan
     state: WorkflowState | None
     alone: bool = False  # a request for many did not answer for it lately
+    lost: bool = False  # upstream did not know it, or refused to tell of it, the last time already
 
     @property
     def hint(self) -> bool:
@@ -199,7 +200,8 @@ async def plan_claims(
             waits.append((claim, plan))
         else:
             until = found[key].alone_until
-            tasks.append(Task(claim, plan, states.get(key), until is not None and until > now))
+            lost = found[key].memory.misses > 0 or "refused" in found[key].memory.told
+            tasks.append(Task(claim, plan, states.get(key), until is not None and until > now, lost))
     await _put_off(connection, waits)
     await _forget(connection, forgotten)
     return tasks

@@ -10,18 +10,19 @@ from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
 from receiver.config import Config
-from receiver.ledger.database import Database, now
+from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer, Result
 from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
 from receiver.redaction import Redactor
-from reconciler import claiming, keys, pauses
+from reconciler import claiming, keys
 from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
 from reconciler.collecting import Copies
 from reconciler.commit import MOST, TROUBLE, Committer
 from reconciler.errands import Errand
+from reconciler.judging import judge, learn
 from reconciler.many import AskedMany, ask_many
 from reconciler.passes import PassReport
 from reconciler.plan import GiveUp, Relink
@@ -35,10 +36,6 @@ _T = TypeVar("_T")
 _Sent = TypeVar("_Sent", Asked, AskedMany)
 
 _MOST_UNWRITTEN = 2 * MOST
-
-_OFFSET_EVERY = timedelta(minutes=1)
-# Answers that show upstream took our key; a gateway that is busy may not have looked at it.
-_LET_IN = (Answer.SHOWN, Answer.GONE, Answer.REFUSED, Answer.UNREADABLE)
 
 
 class Crew:
@@ -144,7 +141,7 @@ class Crew:
         try:
             found = await work
             sent = found.sent
-            self._stop_here(source, found)
+            self._stop_here(source, errand.tasks, found)
             return found
         finally:
             source.pace.ended(hint=errand.hint, retry=errand.retry)
@@ -168,7 +165,7 @@ class Crew:
         """Make one try and put its answer into the ledger; the result is None when that could not be written."""
         source = self.sources[task.claim.source]
         asked = await ask(source, task, self._redactor, at)
-        self._stop_here(source, asked)
+        self._stop_here(source, [task], asked)
         return asked, await self._take_in(source, task, asked, probe=probe)
 
     async def _take_in(self, source: Source, task: Task, asked: Asked, *, probe: bool) -> Result | None:
@@ -176,12 +173,12 @@ class Crew:
         self._count(task, asked)
         try:
             result = await self._committer.commit(asked.entry)
-            await self._learn(source, asked, probe=probe)
+            await learn(self._database, source, asked, probe=probe)
         except TROUBLE as error:
             self._lost(source, task, error)
             return None
         finally:
-            source.held -= asked.answer is Answer.CREDENTIALS
+            source.held -= asked.trip is not None
         self._count_result(source, task, asked, result)
         return result
 
@@ -199,11 +196,11 @@ class Crew:
             else:
                 self._count_result(source, task, asked, result)
         try:
-            await self._learn(source, found.asked[0], probe=False)
+            await learn(self._database, source, found.asked[0], probe=False)
         except TROUBLE as error:
             log_event("source-not-noted", level="error", error=error, source=source.name)
         finally:
-            source.held -= found.asked[0].answer is Answer.CREDENTIALS
+            source.held -= found.asked[0].trip is not None
 
     def _tally(self, what: str) -> None:
         self.report.counts[what] += 1
@@ -229,41 +226,12 @@ class Crew:
             counts["looks"] += 1
         counts["relinks"] += isinstance(task.plan, Relink)
 
-    def _stop_here(self, source: Source, found: Asked | AskedMany) -> None:
+    def _stop_here(self, source: Source, errand_tasks: Sequence[Task], found: Asked | AskedMany) -> None:
         """Send nothing more of a source, in this process, from the instant an answer says so."""
         asked = found if isinstance(found, Asked) else found.asked[0]
-        source.held += asked.answer is Answer.CREDENTIALS  # until that is written down, and `paused` says it
+        judge(source, errand_tasks[0], asked)
         if asked.status == TOO_MANY:
             source.pace.pause(time.monotonic(), source.wait_after_too_many(asked.entry.look))
-
-    async def _learn(self, source: Source, asked: Asked, *, probe: bool) -> None:
-        """Keep what an answer says of its whole source: the key is refused, is taken again, the clock is off."""
-        refused = asked.answer is Answer.CREDENTIALS and not source.paused
-        let_in = probe and asked.answer in _LET_IN  # an answer to what was sent before the pause proves nothing
-        offset = source.offset.worth_writing(source.offset_known)
-        at = self.clock.now()
-        if source.offset_written_at is not None and at - source.offset_written_at < _OFFSET_EVERY:
-            offset = None
-        busy = asked.status == TOO_MANY
-        if not refused and not let_in and not busy and offset is None:
-            return
-        source.paused = refused or (source.paused and not let_in)
-        if offset is not None:
-            source.offset_known, source.offset_written_at = offset, at
-        # A transaction of its own: looks lock workflows first, and claims lock sources first.
-        async with self._database.write() as connection:
-            if refused:
-                await pauses.pause(connection, source.name, asked.entry.problem or "", await now(connection))
-                log_event("source-paused", level="error", source=source.name, message=asked.entry.problem)
-            elif let_in:
-                await pauses.resume(connection, source.name, await now(connection))
-                log_event("source-resumed", source=source.name)
-            if busy:
-                wait = timedelta(seconds=source.wait_after_too_many(asked.entry.look))
-                await pauses.note_busy(connection, source.name, await now(connection) + wait)
-                log_event("source-busy", level="warning", source=source.name, seconds=wait.total_seconds())
-            if offset is not None:
-                await pauses.note_clock(connection, source.name, offset)
 
     def _keys_ended(self, running: asyncio.Task[Any]) -> None:
         self._tasks.discard(running)

@@ -226,6 +226,10 @@ async def _work(connection: AsyncConnection, config: Config) -> Iterable[Finding
     for source, state in sorted(states.items()):
         if state["paused_because"] is not None and source in config.sources:
             late.pop(source, None)
+            if state["paused_because"] == "unreachable":
+                said = f"{source} is paused (unreachable): upstream does not answer"
+                found.append(Finding("problem", "reconciler", said, "see whether upstream is down; it is probed"))
+                continue
             said = f"{source} is paused ({state['paused_because']}): upstream refuses its key"
             found.append(Finding("problem", "reconciler", said, "put the right api_key into its configuration"))
     if late:

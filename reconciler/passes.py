@@ -15,7 +15,7 @@ from receiver.ledger.evidence import new_id
 from receiver.ledger.operations import passes
 
 # Answers that leave an item undone. A 404 is an answer: what it means is in the ledger.
-FAILURES = (Answer.BUSY, Answer.REFUSED, Answer.CREDENTIALS, Answer.UNREADABLE)
+FAILURES = (Answer.BUSY, Answer.REFUSED, Answer.CREDENTIALS, Answer.UNREADABLE, Answer.HELD)
 
 
 @dataclass(slots=True)

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import attention
 from receiver.ledger.attention import Concern
 from receiver.ledger.operations import source_state
+from reconciler.brake import BELIEVED_FOR, UNREACHABLE
 
 PROBE_EVERY = timedelta(seconds=30)
 CREDENTIALS = "credentials"
@@ -22,12 +23,22 @@ _WORTH_WRITING = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What the database says of one source. `probe_at` is when a paused source may be asked once."""
+    """What the database says of one source. `because` is why it is paused, `probe_at` when it may be asked once.
 
-    paused: bool = False
+    `probes_failed` counts the probes of this pause. Until `believed_until` its 404s are believed, however many.
+    """
+
+    because: str | None = None
     probe_at: datetime | None = None
     clock_offset: float | None = None
     busy_until: datetime | None = None
+    probes_failed: int = 0
+    believed_until: datetime | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing but a probe may be sent."""
+        return self.because is not None
 
     def busy(self, now: datetime) -> bool:
         """Whether upstream has asked to be left alone."""
@@ -45,16 +56,23 @@ class SourceFacts:
 async def facts_of(connection: AsyncConnection, sources: Iterable[str]) -> Mapping[str, SourceFacts]:
     """Return what is known of sources; those nothing is known of are absent."""
     s = source_state.c
-    query = select(s.source, s.paused_because, s.probe_at, s.clock_offset, s.busy_until)
-    query = query.where(s.source.in_(sorted(sources)))
+    facts = (s.paused_because, s.probe_at, s.clock_offset, s.busy_until, s.probes_failed, s.brake_off_until)
+    query = select(s.source, *facts).where(s.source.in_(sorted(sources)))
     return {
-        row.source: SourceFacts(row.paused_because is not None, row.probe_at, row.clock_offset, row.busy_until)
+        row.source: SourceFacts(
+            row.paused_because,
+            row.probe_at,
+            row.clock_offset,
+            row.busy_until,
+            row.probes_failed or 0,
+            row.brake_off_until,
+        )
         for row in await connection.execute(query)
     }
 
 
-async def reserve_probe(connection: AsyncConnection, source: str, now: datetime) -> bool:
-    """Take the one probe of this half minute for ourselves; False when another process was quicker."""
+async def reserve_probe(connection: AsyncConnection, source: str, now: datetime, wait: timedelta) -> bool:
+    """Take the one probe for ourselves, the next being due after `wait`; False when another process was quicker."""
     statement = (
         update(source_state)
         .where(
@@ -62,7 +80,11 @@ async def reserve_probe(connection: AsyncConnection, source: str, now: datetime)
             source_state.c.paused_because.is_not(None),
             or_(source_state.c.probe_at.is_(None), source_state.c.probe_at <= now),
         )
-        .values(probe_at=now + PROBE_EVERY, paused_until=now + PROBE_EVERY)
+        .values(
+            probe_at=now + wait,
+            paused_until=now + wait,
+            probes_failed=func.coalesce(source_state.c.probes_failed, 0) + 1,
+        )
         .returning(source_state.c.source)
     )
     return (await connection.execute(statement)).first() is not None
@@ -77,18 +99,29 @@ async def release_probe(connection: AsyncConnection, source: str, now: datetime)
     )
 
 
-async def pause(connection: AsyncConnection, source: str, note: str, now: datetime) -> None:
-    """Stop asking a source whose key upstream refuses, and tell a person once."""
-    values = {"paused_because": CREDENTIALS, "paused_until": now + PROBE_EVERY, "probe_at": now + PROBE_EVERY}
+async def pause(
+    connection: AsyncConnection,
+    source: str,
+    note: str,
+    now: datetime,
+    *,
+    because: str = CREDENTIALS,
+    wait: timedelta = PROBE_EVERY,
+) -> None:
+    """Stop asking a source, and tell a person once. The first probe is due after `wait`."""
+    values = {"paused_because": because, "paused_until": now + wait, "probe_at": now + wait, "probes_failed": 0}
     await put(connection, source, values)
-    concern = Concern("source", source, "", CREDENTIALS, note=note)
+    kind = UNREACHABLE if because == UNREACHABLE else CREDENTIALS
+    concern = Concern("source", source, "", kind, note=note)
     await attention.raise_concerns(connection, [concern], now)
 
 
-async def resume(connection: AsyncConnection, source: str, now: datetime) -> None:
-    """Ask a source again: a probe got through."""
-    await put(connection, source, {"paused_because": None, "paused_until": None, "probe_at": None})
-    await attention.close(connection, "source", source, "", [CREDENTIALS], now)
+async def resume(connection: AsyncConnection, source: str, now: datetime, *, believe: bool = False) -> None:
+    """Ask a source again: a probe got through. `believe` lets 404s count as what they are for a while."""
+    values = {"paused_because": None, "paused_until": None, "probe_at": None, "probes_failed": None}
+    until: dict[str, object] = {"brake_off_until": now + BELIEVED_FOR} if believe else {}
+    await put(connection, source, {**values, **until})
+    await attention.close(connection, "source", source, "", [CREDENTIALS, UNREACHABLE], now)
 
 
 async def note_busy(connection: AsyncConnection, source: str, until: datetime) -> None:

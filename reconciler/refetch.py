@@ -22,6 +22,7 @@ from receiver.providers.base import (
 )
 from receiver.reading import ASKED, BLOB, RENEWAL, read_renewal
 from receiver.redaction import Redactor
+from reconciler.brake import Trip
 from reconciler.claiming import Task
 from reconciler.pace import backoff, within_cap
 from reconciler.plan import GiveUp, Relink
@@ -47,13 +48,14 @@ _ANSWERS: tuple[tuple[type[Exception], Answer], ...] = (
 class Asked:
     """What one try brought: the entry for the ledger, and the HTTP status when there was an answer.
 
-    `sent` is False when no request was made after all.
+    `sent` is False when no request was made after all. `trip` says that its source is to be stopped (`judging`).
     """
 
     entry: Entry
     answer: Answer
     status: int | None = None
     sent: bool = True
+    trip: Trip | None = None
 
 
 async def ask(source: Source, task: Task, redactor: Redactor, now: datetime) -> Asked:

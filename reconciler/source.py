@@ -15,6 +15,7 @@ from receiver.ledger.policy import Policy
 from receiver.ledger.records import Trust
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Account, Provider, UpstreamBusy
+from reconciler.brake import Health, probe_after
 from reconciler.budgets import SEND_WITHIN
 from reconciler.clock import LedgerClock
 from reconciler.pace import LONGEST_WAIT, Pace, Slots
@@ -30,8 +31,8 @@ class Source:
     """Everything needed to ask one upstream. `offset_known` is what the database holds of its clock.
 
     `singly_until` is until when (seconds of a monotonic clock) workflows are asked about one by one although the
-    provider knows a request for many: upstream has refused it. `paused` is what the database says; `held` counts the
-    answers that are about to make it say so.
+    provider knows a request for many: upstream has refused it. `because` is why it is stopped, as the database
+    says, or as `held` answers are about to make it say. `health` is what its latest answers say of it.
     """
 
     name: str
@@ -49,7 +50,8 @@ class Source:
     offset: ClockOffset = field(default_factory=ClockOffset)
     offset_known: float | None = None
     offset_written_at: datetime | None = None
-    paused: bool = False
+    because: str | None = None
+    health: Health = field(default_factory=Health)
     held: int = 0
     rng: Random = field(default_factory=Random)
 
@@ -65,7 +67,7 @@ class Source:
 
     def stopped(self, at: float) -> bool:
         """Whether nothing but a probe may be sent: its key is refused, or upstream is too busy."""
-        return self.paused or self.held > 0 or self.pace.paused(at)
+        return self.because is not None or self.held > 0 or self.pace.paused(at)
 
     def in_time(self, claim: Claim) -> None:
         """Return when a claim is young enough to send its request; raise UpstreamBusy for one that was left lying.
@@ -74,6 +76,10 @@ class Source:
         """
         if self.clock.now() - claim.claimed_at > SEND_WITHIN:
             raise UpstreamBusy(f"this process was held up for more than {SEND_WITHIN.seconds} s; nothing was sent")
+
+    def probe_after(self, because: str, failed: int) -> timedelta:
+        """Return how long to wait before a probe, after so many that failed."""
+        return probe_after(because, failed, self.rng)
 
     def wait_after_too_many(self, look: Look | None) -> float:
         """Return for how many seconds to leave upstream alone after a 429: as it says, else a request's share of time.
@@ -113,4 +119,5 @@ class Source:
             config.server.item,
             source.allow_private,
             source.request_budget,
+            health=Health(source.brake),
         )

@@ -186,12 +186,18 @@ class Claims:
         for name, one in sorted(slots.items()):
             fact = facts.get(name, pauses.SourceFacts())
             source = self._sources[name]
-            source.paused, source.offset_known = fact.paused, fact.clock_offset
+            source.offset_known = fact.clock_offset
+            if source.held == 0:  # else this process knows better, and is about to say so
+                source.because = fact.because
+            source.health.believed_until = fact.believed_until
             if fact.busy(at):
                 continue
             if not fact.paused:
                 open_slots[name] = one
-            elif fact.may_probe(at) and await pauses.reserve_probe(connection, name, at):
+            elif fact.may_probe(at):
+                wait = source.probe_after(fact.because or "", fact.probes_failed + 1)
+                if not await pauses.reserve_probe(connection, name, at, wait):
+                    continue
                 probes.add(name)
                 open_slots[name] = replace(one.at_most(1), bulk=1)
         return open_slots, probes
@@ -211,6 +217,7 @@ class Claims:
     async def may_send(self, connection: AsyncConnection, source: str, token: str, at: datetime) -> bool:
         """Count one request for somebody who waits; False when upstream may not be sent one just now."""
         fact = (await pauses.facts_of(connection, [source])).get(source)
+        self._sources[source].because = fact.because if fact is not None else None
         if fact is not None and fact.busy(at):
             return False
         budget = self._sources[source].budget

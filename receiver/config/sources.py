@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from receiver.config.sections import Section, several
-from receiver.config.units import Budget, Count, Duration, PositiveDuration, RequestBudget, budget
+from receiver.config.units import Budget, Count, Duration, PositiveDuration, RequestBudget, Share, budget
 from receiver.config.urls import is_loopback, web_url
 from receiver.ledger.durations import Learned
 from receiver.ledger.policy import Policy
@@ -122,6 +122,10 @@ class SourceConfig(Section):
     )
     retention: PositiveDuration = Field(
         default=timedelta(days=90), description="How long evidence of ended workflows is kept; `prune` removes older."
+    )
+    brake: Share = Field(
+        default=0.5,
+        description="Stop asking when more than this share of workflows is suddenly unknown or refused; 1 never stops.",
     )
     hint_quota: Count = Field(
         default=1000, ge=1, description="How many unproven deliveries are kept in an hour; more are answered 429."

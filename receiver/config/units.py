@@ -132,3 +132,17 @@ PositiveDuration = Annotated[timedelta, BeforeValidator(positive_duration)]
 Size = Annotated[int, BeforeValidator(size)]
 RequestBudget = Annotated[Budget, BeforeValidator(budget)]
 Count = Annotated[int, BeforeValidator(_count)]
+
+
+def _share(value: object) -> object:
+    """Take a number, or a text that is one (from the environment), and nothing that merely converts to one."""
+    try:
+        share = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError("must be a number above 0 and up to 1")
+    return share
+
+
+Share = Annotated[float, BeforeValidator(_share)]

@@ -48,6 +48,9 @@ def finish(
     if look.answer is Answer.OMITTED:
         memory.attempts, memory.tried_at = max(memory.attempts - 1, 0), None  # it was not asked about at all
         return [], ()
+    if look.answer is Answer.HELD:
+        memory.attempts, memory.retry_at = max(memory.attempts - 1, 0), now + SPACED  # so that a probe tries others too
+        return [], ()
     if look.answer is Answer.CREDENTIALS or not look.charged:
         memory.attempts = max(memory.attempts - 1, 0)  # the account is at fault, not the workflow (R11)
         return [], ()

@@ -116,6 +116,8 @@ def test_a_source_without_a_provider_is_told_so(problem: Problem) -> None:
     [
         ('on_gone = "expire"', "not built yet"),
         ('on_gone = "delete"', "'flag' or 'expire'"),
+        ("brake = 0", "above 0 and up to 1"),
+        ("brake = true", "above 0 and up to 1"),
         ('silence = "soon"', '"soon": must be a time such as'),
         ('silence = "0"', "longer than zero"),
         ("deadline = 0", "longer than zero"),
@@ -225,6 +227,8 @@ def test_what_a_source_sets_reaches_its_account(source: Source, line: str, field
         ("allow_private = true", "allow_private", "True"),
         ("collect = false", "collect", "False"),
         ('on_gone = "flag"', "on_gone", "flag"),
+        ("brake = 0.8", "brake", "0.8"),
+        ('brake = "0.25"', "brake", "0.25"),
     ],
 )
 def test_what_the_reconciler_reads_is_as_it_was_set(source: Source, line: str, field: str, shown: str) -> None:
