@@ -21,6 +21,8 @@ UNREACHABLE = "unreachable"
 SAMPLE = 5
 # The share is taken of this many answers: few, because each of them is a request to an upstream that is in trouble.
 _RECENT = 2 * SAMPLE
+# One or two that are lost one after the other are believed at once.
+_BELIEVED = 2
 # Looks at as many different workflows that failed one after the other, with no answer between them.
 _FAILED = 8
 # Once a probe has got through, 404s are what they seem for so long.
@@ -82,7 +84,7 @@ class Health:
             self._forget()
             note = f"{lost} of the last {seen} workflows looked at are suddenly unknown or refused: is the key right?"
             return Verdict(hold=True, trip=Trip(BRAKE, note))
-        if len(self._lost) < 2 or again:
+        if len(self._lost) <= _BELIEVED or again:
             self._held.discard(workflow_id)
             return Verdict()
         self._held.add(workflow_id)  # it looks like more than this one: ask again before it is believed
