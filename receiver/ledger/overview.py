@@ -10,8 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, tables
-from receiver.ledger.listing import STALE_AFTER
-from receiver.ledger.operations import passes, rejections
+from receiver.ledger.operations import passes
 from receiver.ledger.query_parts import JsonObject, Row, attention_json, stamp
 
 _ATTENTION = tables.attention.c
@@ -87,22 +86,6 @@ async def list_passes(connection: AsyncConnection, *, limit: int, cursor: str | 
         for row in rows[:limit]
     ]
     return {"items": items, "next_cursor": _next(items, len(rows) > limit, "p")}
-
-
-async def due_by_source(connection: AsyncConnection, now: datetime) -> dict[str, int]:
-    """Return how many checks are overdue by more than a minute, per source."""
-    c = tables.checks.c
-    query = select(c.source, func.count().label("number")).where(c.due_at < now - STALE_AFTER).group_by(c.source)
-    return {row.source: row.number for row in await connection.execute(query)}
-
-
-async def rejections_by_source(connection: AsyncConnection) -> dict[str, dict[str, JsonObject]]:
-    """Return what was turned away: `{"count", "last_at"}` by source and reason; `?` is a source we do not know."""
-    found: dict[str, dict[str, JsonObject]] = {}
-    for row in (await connection.execute(select(rejections))).mappings():
-        told = {"count": row["count"], "last_at": stamp(row["last_at"])}
-        found.setdefault(row["source"], {})[row["reason"]] = told
-    return found
 
 
 async def last_pass(connection: AsyncConnection) -> JsonObject | None:

@@ -74,7 +74,7 @@ async def evidence(request: Request) -> Response:
         nav = await opened(connection)
     if found is None:
         raise Problem("unknown-evidence", "there is no evidence of this name; it may have been pruned")
-    text = None if body is None else as_text(site.redactor.bytes(body))
+    text = None if not body else as_text(site.redactor.bytes(body))
     data = {
         "nav": nav, "e": found, "text": None if text is None else text[:_LONGEST_TEXT],
         "cut": text is not None and len(text) > _LONGEST_TEXT,

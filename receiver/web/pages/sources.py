@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.config.sources import SourceConfig
-from receiver.ledger import overview, queries, tallies
-from receiver.ledger.query_parts import JsonObject, Row, stamp
-from receiver.ledger.states import TERMINAL
+from receiver.ledger import overview, queries, stats, tallies
+from receiver.ledger.query_parts import JsonObject
+from receiver.ledger.records import Outcome
+from receiver.ledger.states import TERMINAL, Status
+from receiver.ledger.tallies import Counts
 from receiver.web.answers import clock, site_of
+from receiver.web.api_figures import sources_now
 from receiver.web.pages.guarding import page
-from receiver.web.pages.measures import charts, measure, summed
 from receiver.web.pages.nav import opened
 from receiver.web.pages.rendering import render
 from receiver.web.problems import Problem
 
-_LATELY = timedelta(hours=24)
-_SPARKS = 24
+_HOUR, _SPARKS = timedelta(hours=1), 24
 # What a chart may show: how far back, in steps of.
 RANGES = {
-    "3h": (timedelta(hours=3), "minute", timedelta(minutes=1)),
-    "24h": (timedelta(hours=24), "hour", timedelta(hours=1)),
-    "7d": (timedelta(days=7), "hour", timedelta(hours=1)),
-    "30d": (timedelta(days=30), "hour", timedelta(hours=1)),
+    "3h": (timedelta(hours=3), "minute"),
+    "24h": (timedelta(hours=24), "hour"),
+    "7d": (timedelta(days=7), "hour"),
+    "30d": (timedelta(days=30), "hour"),
 }
+_ENDINGS = tuple(str(status) for status in Status if status in TERMINAL)
+_LAGS = ("p50", "p90", "p99")
 
 
 def routes() -> list[Route]:
@@ -42,110 +45,81 @@ def routes() -> list[Route]:
 async def sources(request: Request) -> Response:
     """Every configured source, with its figures of the last day."""
     site, now = site_of(request), clock()
-    since = _hour(now) - _LATELY + timedelta(hours=1)
+    first = now.replace(minute=0, second=0, microsecond=0) - _HOUR * (_SPARKS - 1)
+    items = await sources_now(site, now)
     async with site.database.read() as connection:
-        totals = await tallies.totals(connection)
-        series = await tallies.series(connection, since, now, "hour")
-        states = await queries.source_states(connection)
-        due = await overview.due_by_source(connection, now)
-        turned_away = await overview.rejections_by_source(connection)
+        series = await tallies.series(connection, first, now, "hour")
         last = await overview.last_pass(connection)
+        unknown = (await queries.rejected(connection)).get("?", {})
         nav = await opened(connection)
-    items = [
-        {
-            **_facts(name, one, states.get(name), now),
-            **measure(summed(series.get(name, {}).values())),
-            "spark": _spark(series.get(name, {}), since),
-            "open": _open(totals.get(name, {})),
-            "attention": {
-                k.partition(".")[2]: n for k, n in totals.get(name, {}).items() if k.startswith("attention.")
-            },
-            "due": due.get(name, 0),
-            "turned_away": turned_away.get(name, {}),
-        }
-        for name, one in sorted(site.config.sources.items())
-    ]
-    data = {"nav": nav, "items": items, "last_pass": last, "unknown": turned_away.get("?", {})}
-    return render(request, "sources.html", data)
+    for one in items:
+        one.update(_shares(one["last_day"]))
+        one["spark"] = _spark(series.get(one["name"], {}), first)
+        one["can_ask"] = site.config.sources[one["name"]].api_key is not None
+        one["due_in_all"] = sum(one["due"].values())
+    return render(request, "sources.html", {"nav": nav, "items": items, "last_pass": last, "unknown": unknown})
 
 
 @page()
 async def source(request: Request) -> Response:
     """One source over time."""
     site, name, now = site_of(request), request.path_params["name"], clock()
-    one = site.config.sources.get(name)
-    if one is None:
+    if name not in site.config.sources:
         raise Problem("unknown-source", f"no source is named {name[:64]!r}")
     chosen = request.query_params.get("range", "24h")
     if chosen not in RANGES:
         raise Problem("bad-filter", f"range must be one of {', '.join(RANGES)}")
-    back, span, step = RANGES[chosen]
-    until = (_hour(now) if span == "hour" else now.replace(second=0, microsecond=0)) + step
-    since = until - back
+    back, span = RANGES[chosen]
+    step = stats.SPANS[span]
+    this = now.replace(minute=now.minute if span == "minute" else 0, second=0, microsecond=0)
+    first = this + step - back
+    (one,) = [each for each in await sources_now(site, now) if each["name"] == name]
     async with site.database.read() as connection:
-        found = (await tallies.series(connection, since, until, span, name)).get(name, {})
-        totals = (await tallies.totals(connection)).get(name, {})
-        states = await queries.source_states(connection)
-        turned_away = await overview.rejections_by_source(connection)
+        series = (await tallies.series(connection, first, this + step, span, name)).get(name, {})
         nav = await opened(connection)
     data = {
         "nav": nav,
-        "s": {**_facts(name, one, states.get(name), now), **measure(summed(found.values())), "open": _open(totals)},
-        "turned_away": turned_away.get(name, {}),
+        "s": {**one, **_shares(one["last_day"]), "can_ask": site.config.sources[name].api_key is not None},
         "range": chosen,
         "ranges": list(RANGES),
-        "charts": charts(found, since, until, step),
+        "charts": _charts(series, [first + step * n for n in range(int(back / step))], one["clock_offset"] or 0.0),
     }
     return render(request, "source.html", data)
 
 
-def _hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
+def _shares(day: JsonObject) -> JsonObject:
+    """Return what of a day's figures is told in percent; None where there is nothing to divide by."""
+    endings, deliveries = sum(day["ended"].values()), sum(day["deliveries"].values())
+    return {
+        "endings": endings,
+        "failed_share": day["ended"][Status.FAILED] / endings if endings else None,
+        "delivered": deliveries,
+        "duplicate_share": day["deliveries"][Outcome.DUPLICATE] / deliveries if deliveries else None,
+    }
 
 
-def _under(prefix: str, totals: dict[str, int]) -> dict[str, int]:
-    return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}
-
-
-def _open(totals: dict[str, int]) -> int:
-    return sum(n for status, n in _under("status.", totals).items() if status not in TERMINAL)
-
-
-def _spark(series: dict[datetime, dict[str, int]], since: datetime) -> list[JsonObject]:
-    """Return an hour's endings as a bar: heights in percent of the tallest, of which `bad` are failures."""
-    hours = [measure(series.get(since + timedelta(hours=n), {})) for n in range(_SPARKS)]
-    most = max((one["endings"] for one in hours), default=0) or 1
+def _spark(series: Mapping[datetime, Counts], first: datetime) -> list[JsonObject]:
+    """Return an hour's endings as a bar: heights in percent of the tallest, of which `bad` did not succeed."""
+    hours = [stats.grouped(series.get(first + _HOUR * n, {}), "ended", _ENDINGS) for n in range(_SPARKS)]
+    most = max(sum(one.values()) for one in hours) or 1
     return [
         {
             "n": n,
-            "height": round(one["endings"] / most * 100, 1),
-            "bad": round((one["endings"] - one["by_status"]["succeeded"]) / most * 100, 1),
+            "height": round(sum(one.values()) / most * 100, 1),
+            "bad": round((sum(one.values()) - one[Status.SUCCEEDED]) / most * 100, 1),
         }
         for n, one in enumerate(hours)
     ]
 
 
-def _facts(name: str, one: SourceConfig, state: Row | None, now: datetime) -> JsonObject:
-    """Return what is configured of a source, and what reconcilers remember of it."""
-    budget = one.request_budget
-    busy = state["busy_until"] if state is not None else None
+def _charts(series: Mapping[datetime, Counts], places: list[datetime], offset: float) -> JsonObject:
+    """Return the columns to draw: `x` in seconds since 1970, one value per place and line; a lag is None where nothing
+    ended."""
+    points = [stats.point_json(series.get(at, {}), offset) for at in places]
     return {
-        "name": name,
-        "provider": one.provider,
-        "trust": str(one.trust),
-        "can_ask": one.api_key is not None,
-        "budget": None if budget is None else {"requests": budget.requests, "per": budget.per.total_seconds()},
-        "sent": None if budget is None or state is None else _sent(state["requests"], now - budget.per),
-        "paused": None if state is None else state["paused_because"],
-        "probe_at": None if state is None else stamp(state["probe_at"]),
-        "busy_until": stamp(busy) if busy is not None and busy > now else None,
-        "clock_offset": None if state is None else state["clock_offset"],
+        "x": [int(at.timestamp()) for at in places],
+        "endings": {name: [one["ended"][name] for one in points] for name in _ENDINGS},
+        "lag": {name: [one["lag"][name] for one in points] for name in _LAGS},
+        "deliveries": {str(name): [one["deliveries"][name] for one in points] for name in Outcome},
+        "disputes": {name: [one[name] for one in points] for name in ("undelivered", "contradictions", "retracted")},
     }
-
-
-def _sent(kept: JsonObject | None, since: datetime) -> int:
-    """Return how many requests count against the budget now (written by `reconciler.budgets`)."""
-    held = kept or {}
-    sent: int = sum(number for at, number, _ in held.get("sent", []) if datetime.fromisoformat(at) > since)
-    on_its_way: int = sum(one[1] for one in held.get("under_way", {}).values())
-    return sent + on_its_way

@@ -1,0 +1,201 @@
+"""The dashboard in a real browser: live, by keyboard alone, without a violation that axe knows, without strangers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import AXE, Dashboard, told, until, watched
+from tests.browser.showcase import DISPUTED, ENDED, OPEN
+from tests.web.asking import Api
+from tests.web.client import ask, event
+from tests.web.conftest import TOKEN
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "attention": "/attention",
+    "workflows": "/workflows",
+    "workflow": f"/workflows/civ/{ENDED}",
+    "disputed": f"/workflows/civ/{DISPUTED}",
+    "document": f"/workflows/civ/{ENDED}/document",
+    "incident": f"/workflows/civ/{ENDED}/incident",
+    "sources": "/sources",
+    "source": "/sources/civ",
+    "deliveries": "/deliveries",
+    "passes": "/passes",
+    "problem": "/workflows/civ/nobody",
+}
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+async def deliver(dashboard: Dashboard, name: str, status: str) -> None:
+    answer = await ask("POST", f"{dashboard.url}/hooks/civ?token={TOKEN}", event(name, status))
+    assert answer.status == 200
+
+
+async def test_a_workflow_that_ends_while_its_page_is_open_is_shown_ended_within_two_seconds(
+    chromium: Any, dashboard: Dashboard, state: dict[str, Any]
+) -> None:
+    context = await chromium.new_context(storage_state=state)
+    async with watched(context, dashboard) as seen:
+        await seen.page.goto(f"{dashboard.url}/workflows/civ/{OPEN}")
+        await seen.page.wait_for_selector("#live-state[data-state=on]")
+        await seen.page.evaluate("window.neverReloaded = true")
+        await deliver(dashboard, OPEN, "succeeded")
+        began = time.monotonic()
+        await seen.page.wait_for_selector("#headline .s-succeeded", timeout=2000)
+        assert time.monotonic() - began < 2
+        assert await seen.page.evaluate("window.neverReloaded")
+        assert "succeeded" in await seen.page.inner_text("#spoken")
+    await context.close()
+
+
+async def test_the_list_shows_a_new_workflow_by_itself_and_resumes_after_the_server_was_away(
+    chromium: Any, dashboard: Dashboard, state: dict[str, Any]
+) -> None:
+    context = await chromium.new_context(storage_state=state)
+    page = await context.new_page()
+    await page.goto(f"{dashboard.url}/workflows")
+    await page.wait_for_selector("#live-state[data-state=on]")
+    await deliver(dashboard, "swx-new-1", "processing")
+    await page.wait_for_selector("#row-civ-swx-new-1", timeout=5000)
+    await dashboard.stop()
+    await page.wait_for_selector("#live-state[data-state=off]", timeout=10_000)
+    await dashboard.start()
+    await deliver(dashboard, "swx-new-2", "processing")  # while nobody listened
+    await page.wait_for_selector("#live-state[data-state=on]", timeout=15_000)
+    await page.wait_for_selector("#row-civ-swx-new-2", timeout=5000)
+    await context.close()
+
+
+async def test_filters_survive_back_and_reload(chromium: Any, dashboard: Dashboard, state: dict[str, Any]) -> None:
+    context = await chromium.new_context(storage_state=state)
+    async with watched(context, dashboard) as seen:
+        page = seen.page
+        await page.goto(f"{dashboard.url}/workflows")
+        await page.select_option("#state", "ended")
+        await page.wait_for_url("**/workflows?state=ended")
+        await page.fill("#q", "team=red")
+        await page.wait_for_url("**/workflows?q=team*")
+        await until(lambda: _rows_are(page, {"swx-3", "swx-5"}))
+        await page.click("text=swx-3")
+        await page.wait_for_selector("#workflow")
+        await page.go_back()
+        await until(lambda: _rows_are(page, {"swx-3", "swx-5"}))
+        assert await page.input_value("#q") == "team=red"
+        await page.reload()
+        assert await page.input_value("#state") == "ended"
+        await until(lambda: _rows_are(page, {"swx-3", "swx-5"}))
+        await page.go_back()
+        await page.wait_for_url("**/workflows?state=ended")
+        assert await page.input_value("#q") == ""
+    await context.close()
+
+
+async def _rows_are(page: Any, names: set[str]) -> bool:
+    return set(await page.locator("#results tbody a.id").all_inner_texts()) == names
+
+
+async def test_the_keyboard_alone_reaches_everything_and_presses_it(
+    chromium: Any, dashboard: Dashboard, state: dict[str, Any]
+) -> None:
+    context = await chromium.new_context(storage_state=state)
+    async with watched(context, dashboard) as seen:
+        page = seen.page
+        for path in ("/attention", "/workflows", f"/workflows/civ/{ENDED}", "/sources"):
+            await page.goto(dashboard.url + path)
+            wanted = await page.evaluate(
+                "[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]"
+                ".filter(e => e.checkVisibility() && !e.closest('details:not([open]) > :not(summary)')).length"
+            )
+            await page.evaluate("window.reached = new Set()")
+            for _ in range(wanted + 40):
+                await page.keyboard.press("Tab")
+                await page.evaluate(
+                    "document.activeElement.matches('a[href], button, input, select, summary')"
+                    " && window.reached.add(document.activeElement)"
+                )
+            assert await page.evaluate("window.reached.size") >= wanted, path
+        await page.goto(f"{dashboard.url}/workflows/civ/{OPEN}")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+        await page.keyboard.press("Enter")
+        await page.focus("text=Ask upstream now")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("text=Upstream is being asked")
+    answer = await Api(_of(dashboard), dashboard.token).workflow(OPEN)
+    assert answer["check"]["wanted_at"] is not None
+    await context.close()
+
+
+def _of(dashboard: Dashboard) -> Any:
+    class Here:
+        url = dashboard.url
+
+    return Here()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_axe_finds_no_violation_on_any_page_and_none_is_wider_than_the_screen(
+    chromium: Any, dashboard: Dashboard, state: dict[str, Any], scheme: str, width: str
+) -> None:
+    context = await chromium.new_context(
+        storage_state=state, color_scheme=scheme, viewport={"width": WIDTHS[width], "height": 844}, bypass_csp=True
+    )
+    shots = os.environ.get("HOOKLEDGER_SHOTS")  # a folder to leave pictures of every page in
+    page = await context.new_page()
+    async with context:
+        for name, path in {**PAGES, "evidence": await _evidence(dashboard)}.items():
+            await page.goto(dashboard.url + path)
+            if name == "source":
+                await page.wait_for_selector(".uplot canvas")
+            await page.evaluate(AXE.read_text())
+            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert found["violations"] == [], f"{name}: {told(found['violations'])}"
+            over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert await page.evaluate(over) == 0, name
+            if shots:
+                await page.screenshot(path=Path(shots) / f"{name}-{scheme}-{width}.png", full_page=True)
+
+
+async def _evidence(dashboard: Dashboard) -> str:
+    found = (await Api(_of(dashboard), dashboard.token).get(f"/v1/workflows/civ/{ENDED}/evidence")).json
+    return f"/evidence/{found['items'][-1]['id']}"
+
+
+async def test_the_login_page_is_as_accessible_and_a_token_typed_in_opens_the_dashboard(
+    chromium: Any, dashboard: Dashboard
+) -> None:
+    context = await chromium.new_context(bypass_csp=True)
+    page = await context.new_page()
+    await page.goto(f"{dashboard.url}/workflows?state=open")
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document)")
+    assert found["violations"] == [], told(found["violations"])
+    await page.fill("#token", dashboard.token)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/workflows?state=open")
+    await context.close()
+
+
+async def test_no_page_complains_or_asks_another_host(
+    chromium: Any, dashboard: Dashboard, state: dict[str, Any]
+) -> None:
+    context = await chromium.new_context(storage_state=state)
+    async with watched(context, dashboard) as seen:
+        for name, path in PAGES.items():
+            if name == "problem":  # Chromium itself notes a 404
+                continue
+            await seen.page.goto(dashboard.url + path)
+            await seen.page.wait_for_selector("#live-state[data-state=on], main:not(:has([data-live])) h1")
+        await seen.page.click("[data-theme-switch]")
+        assert await seen.page.evaluate("document.documentElement.dataset.theme") == "light"
+        await seen.page.reload()
+        assert await seen.page.evaluate("document.documentElement.dataset.theme") == "light"
+    await context.close()
