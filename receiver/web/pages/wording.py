@@ -91,6 +91,12 @@ def via(kind: str | None) -> str:
     return "—" if kind is None else _VIA.get(kind, kind)
 
 
+def through(kind: str | None) -> str:
+    """Return by what something was learned, within a sentence."""
+    said = {"delivery": "by a callback", "look": "by asking upstream", "track": "when it was tracked"}
+    return "by inference" if kind == "inferred" else said.get(kind or "", "we do not know how")
+
+
 def how(kind: str) -> str:
     """Return what is special about a transition, '' for nothing."""
     return _HOW.get(kind, kind)
