@@ -164,9 +164,9 @@ def _flag(request: Request, name: str) -> bool | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    if text in ("true", "1"):
+    if text == "true":
         return True
-    if text in ("false", "0"):
+    if text == "false":
         return False
     raise Problem("bad-filter", f"{name} must be true or false")
 

@@ -19,7 +19,7 @@ SOURCE = "civitai"
 WORKFLOW = "0-20260121222126332"
 BLOB = "QG0CWJ9MB8Y8P7FXNPDV34RY10.jpeg"
 
-FLAG: JsonSchema = {"enum": [True, False, 1, 0, "true", "false", "1", "0"]}
+FLAG: JsonSchema = {"type": "boolean"}
 INSTANT: JsonSchema = {"type": "string", "format": "date-time"}
 _ID: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 256}
 
