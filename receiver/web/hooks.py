@@ -17,7 +17,7 @@ import orjson
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from receiver.intake import Intake, IntakeFull, IntakeUnavailable
+from receiver.intake import IntakeFull, IntakeUnavailable
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import Outcome, Trust
@@ -96,7 +96,7 @@ class Hooks:
             if source.trust is not Trust.NONE
         }
         self._poll_only = frozenset(config.sources) - frozenset(self._sources)
-        self._intake: Intake = site.intake
+        self._intake = site.intake
         self._rejections = rejections
         self._answer_within = config.server.answer_within.total_seconds()
         # Reading keys and asking for new ones take half of the time each.
