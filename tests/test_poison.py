@@ -229,7 +229,8 @@ async def test_a_flood_of_poison_for_one_workflow_does_not_make_its_neighbours_w
         await asyncio.sleep(0.05)
     await asyncio.gather(*tasks)
     last_good = len(done) - 1 - done[::-1].index("good")
-    assert done[:last_good].count("poison") < 100, "the neighbours waited for the poison"
+    # Half of the poison stands in the first batch, where it is found; only the other half can be made to wait.
+    assert done[:last_good].count("poison") < 150, "the neighbours waited for the poison"
     assert len(await rows(database, evidence)) == 400
     assert intake.counters.queued == intake.counters.held == 0
     await intake.stop()

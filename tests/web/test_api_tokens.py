@@ -154,11 +154,11 @@ async def test_an_error_nobody_expected_tells_an_id_and_nothing_of_our_insides(
     async with receiving() as running:
         api = Api(running, await make_token(database, "read"))
         async with database.write() as connection:
-            await connection.exec_driver_sql("DROP TABLE attention")
+            await connection.exec_driver_sql("DROP TABLE rejections")
         answer = await api.get("/v1/sources")
     assert answer.status == 500
     assert answer.json["type"] == "/problems/internal"
-    for inside in ("attention", "select", "sqlite", "asyncpg", "traceback"):
+    for inside in ("rejections", "select", "sqlite", "asyncpg", "traceback"):
         assert inside not in answer.body.decode().lower()
     logged = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "unexpected"]
     assert [fields["id"] for fields in logged] == [answer.json["id"]]

@@ -183,7 +183,7 @@ async def test_no_log_line_holds_a_secret(site: Planted, database: Database) -> 
         async with database.write() as connection:
             await connection.exec_driver_sql("SELECT 1")
     async with database.write() as connection:
-        await connection.exec_driver_sql("DROP TABLE attention")
+        await connection.exec_driver_sql("DROP TABLE rejections")
     assert (await site.api.get("/v1/sources")).status == 500
     assert "unexpected" in site.logged.getvalue()
     site.assert_clean("the log", site.logged.getvalue())
