@@ -155,7 +155,7 @@ async def test_an_error_nobody_expected_tells_an_id_and_nothing_of_our_insides(
         api = Api(running, await make_token(database, "read"))
         async with database.write() as connection:
             await connection.exec_driver_sql("DROP TABLE rejections")
-        answer = await api.get("/v1/sources")
+        answer = await ask("GET", f"{running.url}/v1/sources", authorization=f"Bearer {api.token}")
     assert answer.status == 500
     assert answer.json["type"] == "/problems/internal"
     for inside in ("rejections", "select", "sqlite", "asyncpg", "traceback"):

@@ -184,7 +184,8 @@ async def test_no_log_line_holds_a_secret(site: Planted, database: Database) -> 
             await connection.exec_driver_sql("SELECT 1")
     async with database.write() as connection:
         await connection.exec_driver_sql("DROP TABLE rejections")
-    assert (await site.api.get("/v1/sources")).status == 500
+    url, headers = f"{site.api.running.url}/v1/sources", {"authorization": f"Bearer {site.api.token}"}
+    assert (await ask("GET", url, **headers)).status == 500
     assert "unexpected" in site.logged.getvalue()
     site.assert_clean("the log", site.logged.getvalue())
 
