@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from receiver.config import Config
+from receiver.ledger import tallies
 from receiver.ledger.database import Database, now
 from receiver.logs import log_event
 from receiver.providers import PROVIDERS
@@ -117,6 +120,7 @@ async def _note_end(database: Database, crew: Crew, report: PassReport) -> None:
         async with database.write() as connection:
             report.ended_at = await now(connection)
             await passes.note(connection, report)
+            await _fold(connection)
     except TROUBLE as error:
         log_event("pass-not-noted", level="warning", error=error, holder=crew.holder)
 
@@ -174,3 +178,10 @@ async def _note(database: Database, crew: Crew, report: PassReport) -> None:
             await passes.begin(connection, report, crew.holder, await now(connection))
         else:
             await passes.note(connection, report)
+        await _fold(connection)
+
+
+async def _fold(connection: AsyncConnection) -> None:
+    """Fold what batches added to the figures: where only passes run, nobody else does."""
+    while await tallies.fold(connection) == tallies.AT_ONCE:
+        pass

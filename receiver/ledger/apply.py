@@ -285,7 +285,7 @@ def _plan(batch: Batch, policies: Mapping[Key, Policy]) -> None:
             check.workflow = state.pk
             check.memory.copies = batch.copies.get(state.pk or 0, {})
             check.memory.told = frozenset(_told_in_time(batch, state, policy))
-        if check.dropped or (state is None and check.workflow is not None):
+        if state is None and check.workflow is not None:
             continue
         due = plan_check(state, check.memory, policy)
         check.schedule(due)
@@ -321,7 +321,7 @@ async def _write(connection: AsyncConnection, batch: Batch, changed: figures.Amo
     evidence.write(out, batch.rows)
     store.add_transitions(out, batch.moves)
     store.save(out, states)
-    await checks.save(connection, out, batch.checks.values())
+    checks.save(out, batch.checks.values())
     figures.write(out, changed, batch.now)
     await out.run(connection)
     await labels.write(connection, states)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,7 +46,6 @@ class Check:
     stored: bool = False
     dirty: bool = False
     finished: bool = False
-    dropped: bool = False
 
     def schedule(self, due: Due) -> None:
         """Take over a plan. A row that is stored already is written only when the plan gets earlier or its reasons
@@ -100,15 +99,10 @@ async def overtaken(
     return {key for key, fence in fences.items() if held.get(key) != fence}
 
 
-async def save(connection: AsyncConnection, out: Together, changed: Iterable[Check]) -> None:
-    """Write the checks that changed, as good as all into `out`. What others set without the workflow's lock (wanted,
-    lease) is left alone, except that a finished look gives its lease back and clears the wish it has answered."""
-    rows = sorted((check for check in changed if check.dirty or check.dropped), key=lambda c: (c.source, c.id))
-    for check in rows:
-        if check.dropped:
-            gone = (checks.c.source == check.source, checks.c.id == check.id)
-            await connection.execute(delete(checks).where(*gone))
-    kept = [check for check in rows if not check.dropped]
+def save(out: Together, changed: Iterable[Check]) -> None:
+    """Add the checks that changed to `out`. What others set without the workflow's lock (wanted, lease) is left alone,
+    except that a finished look gives its lease back and clears the wish it has answered."""
+    kept = sorted((check for check in changed if check.dirty), key=lambda check: (check.source, check.id))
     new = [_values(check) for check in kept if not check.stored]
     out.insert(checks, _COLUMNS, new, keys=("source", "id"), update=_BOTH_PLANS)
     planned = [_updated(check, _SHARED) for check in kept if check.stored and not check.finished]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -40,11 +41,20 @@ def demo(once: bool, workflows: int, seed: int) -> None:
     except DemoFailed as error:
         click.echo(f"hookledger: the demo stopped: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(0)
 
 
+def _end_on_signals() -> None:
+    """Have SIGTERM, and SIGINT also where a shell has it ignored in the background, end this task and its programs."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 async def _demo(console: Console, once: bool, count: int, seed: int) -> int:
+    _end_on_signals()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hookledger-demo-") as folder:
         names = ", ".join(one.name for one in UPSTREAMS)

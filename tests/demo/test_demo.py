@@ -52,3 +52,17 @@ def test_what_is_installed_carries_migrations_and_types(fresh: Path) -> None:
     assert (package / "py.typed").exists()
     assert sorted(path.name[:4] for path in (package / "ledger/migrations/versions").glob("0*.py"))[0] == "0001"
     assert (package / "ledger/migrations/script.py.mako").exists()
+
+
+def test_a_demo_that_is_told_to_end_takes_its_programs_along(fresh: Path, tmp_path: Path) -> None:
+    # As from a shell's background, where SIGINT is ignored by whoever does not ask for it.
+    command = [str(fresh / ".venv/bin/hookledger"), "demo", "--workflows", "3"]
+    demo = subprocess.Popen(["nohup", *command], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children")
+    ends = time.monotonic() + 60
+    while len(started := children.read_text().split()) < 5:
+        assert time.monotonic() < ends, "the stand-ins and hookledger did not start"
+        time.sleep(0.1)
+    demo.terminate()
+    assert demo.wait(60) == 0
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []

@@ -100,3 +100,27 @@ def test_whatever_comes_in_what_comes_out_can_be_stored(body: bytes) -> None:
     written = orjson.dumps(value)
     assert b"\\u0000" not in written.replace(b"\\\\", b"")
     assert orjson.loads(written) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * 3_000_000 + b"[]]",
+        b"[" + b"{}," * 3_000_000 + b"{}]",
+        b"[" + b"1," * 3_000_000 + b"1]",
+        b"[" + (b"[" * 90 + b"]" * 90 + b",") * 50_000 + b"1]",
+        b'["' + b"\\u0000" * 1_500_000 + b'"]',
+        b"{" + b",".join(b'"%d":1' % n for n in range(1_100_000)) + b"}",
+    ],
+    ids=["lists", "objects", "numbers", "deep lists", "NULs", "keys"],
+)
+def test_a_swarm_of_values_is_refused_before_it_is_read(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="more than"):
+        parse(body)
+
+
+def test_a_large_document_as_upstreams_have_them_is_read() -> None:
+    step = {"name": "$0", "input": {"prompt": "a fox, " * 40}, "output": {"images": [{"id": "x" * 26}] * 4}}
+    body = orjson.dumps({"workflowId": "wf-1", "details": {"steps": [step] * 12_000}})
+    assert len(body) > 4 * 2**20
+    assert len(parse(body)["details"]["steps"]) == 12_000
