@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -70,10 +71,10 @@ async def test_postgresql_and_all_programs_die_again_and_again(postgres: Postgre
 
 async def test_all_programs_die_again_and_again_and_the_disk_of_sqlite_fills_up(tmp_path: Path) -> None:
     story = Story(tmp_path, f"sqlite:///{tmp_path}/disk/ledger.db", SIZE)
-    with small_disk(tmp_path / "disk", 64 * MIB + SIZE.deliveries * 12 * 1024, story.pids) as disk:
+    with small_disk(tmp_path / "disk", 64 * MIB + SIZE.deliveries * 6 * 1024, story.pids) as disk:
 
         async def full(rng: random.Random) -> None:
-            disk.fill()
+            await asyncio.to_thread(disk.fill)
             await asyncio.sleep(rng.uniform(0.3, SIZE.least))
             disk.free()
 
@@ -123,7 +124,9 @@ class Story:
             print(f"\n{name}, {chaos:.0f} s, seed {size.seed}: {dict(disasters.counts)}")
             print(f"{len(traffic.sent)} deliveries {dict(traffic.counts)}")
             print(f"ends of the receiver {dict(serve.ended)}, of the reconciler {dict(daemon.ended)}")
-            assert codes == (0, 0), stage.last_line("serve") + stage.last_line("daemon")
+            # One that was started a moment ago may not have taken the signal into its own hands yet.
+            assert codes[0] in (0, -signal.SIGTERM), stage.last_line("daemon")
+            assert codes[1] == 0, stage.last_line("serve")
             assert traffic.counts["acknowledged"] >= size.deliveries
             assert len(disasters.counts) >= 3, "chaos was too short for everything to happen"
             await self._judge(stage, civitai, traffic)
