@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ STORES = ("postgresql", "sqlite")
 def main() -> int:
     """Measure, print, return the exit code: 1 when a delivery answered 200 is not stored once, or a look was lost."""
     given = _arguments()
+    # Ending as on Ctrl-C, so that what was started ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
     console = Console(width=WIDTH)
     try:
         with tempfile.TemporaryDirectory(prefix="hookledger-bench-") as name, postgres() as server:

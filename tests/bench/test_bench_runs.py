@@ -27,9 +27,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]
     """What the quick form printed, and what it wrote."""
     out = tmp_path_factory.mktemp("bench") / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--only", *CHOSEN, "--json", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, json.loads(out.read_text())
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        printed, errors = process.communicate(timeout=500)
+    except BaseException:
+        process.terminate()  # killed, it would leave all its programs behind
+        process.wait(60)
+        raise
+    assert process.returncode == 0, printed + errors
+    return printed, json.loads(out.read_text())
 
 
 @pytest.mark.bench
