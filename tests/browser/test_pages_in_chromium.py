@@ -93,8 +93,12 @@ async def test_filters_survive_back_and_reload(chromium: Any, dashboard: Dashboa
         await until(lambda: _rows_are(page, {"swx-3", "swx-5"}))
         await page.go_back()
         await page.wait_for_url("**/workflows?state=ended")
-        assert await page.input_value("#q") == ""
+        await until(lambda: _value_is(page, "#q", ""))
     await context.close()
+
+
+async def _value_is(page: Any, field: str, value: str) -> bool:
+    return str(await page.input_value(field)) == value
 
 
 async def _rows_are(page: Any, names: set[str]) -> bool:
