@@ -213,7 +213,10 @@ async def test_waiting_for_the_end_has_upstream_asked_again_when_it_was_too_earl
     upstream.holds["wf-1"] = document("wf-1", "processing")
     async with upstream.answering():
         waiting = asyncio.create_task(api.get(path_of("wf-1"), wait=30, until="terminal"))
-        await asyncio.sleep(1)
+        async with asyncio.timeout(10):
+            while not upstream.asked:  # noqa: ASYNC110 - it is the stand-in's list that we wait for
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
         upstream.holds["wf-1"] = document("wf-1")
         answer = await asyncio.wait_for(waiting, 12)
     assert (answer.status, answer.json["status"]) == (200, "succeeded")
