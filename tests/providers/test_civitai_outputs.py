@@ -11,6 +11,7 @@ from civitai_samples import IMAGE, STEP_EVENT, account, encoded, inbound
 
 from receiver.ledger.records import BlobSeen
 from receiver.providers import provider_named
+from receiver.providers.base import Unreadable
 
 
 def blobs(output: Any) -> tuple[BlobSeen, ...]:
