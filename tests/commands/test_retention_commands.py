@@ -98,7 +98,7 @@ def test_nothing_refers_to_what_is_gone(hookledger: Command, ledger: str) -> Non
 def test_keys_outlive_evidence_for_as_long_as_upstream_may_deliver_it_again(
     hookledger: Command, ledger: str, configuration: Path
 ) -> None:
-    configuration.write_text(configuration.read_text().replace('[sources.civ]', '[sources.civ]\nretention = "1h"'))
+    configuration.write_text(configuration.read_text().replace("[sources.civ]", '[sources.civ]\nretention = "1h"'))
     on(ledger, lambda database: settled(database, "today", ago(hours=3)))
     hookledger("prune")
     kept = [row for row in rows(ledger, evidence) if row.workflow_id == "today" and row.kind == "delivery"]

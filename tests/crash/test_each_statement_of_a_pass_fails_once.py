@@ -146,5 +146,3 @@ async def test_on_sqlite(sqlite_url: str, tmp_path: Path) -> None:
         )
     print(f"\n{count} statements")
     assert count > 10
-
-

@@ -47,7 +47,12 @@ async def put_in_turn(database: Database, entries: list, cuts: list[int], writer
     st.lists(st.sampled_from(["a", "b", "none"]), min_size=1, max_size=4),
 )  # fmt: skip
 def test_writers_with_copies_and_without_leave_the_ledger_that_one_without_leaves(
-    opened, data, history, looks, cuts, writers  # noqa: F811
+    opened,  # noqa: F811
+    data,
+    history,
+    looks,
+    cuts,
+    writers,
 ):
     runner, database = opened
     found = arrivals(data.draw, history, looks=looks)

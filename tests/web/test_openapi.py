@@ -195,5 +195,3 @@ async def test_a_parameter_that_is_given_twice_is_refused(receiver: Running, dat
     answer = await api.get("/v1/workflows", source=["a", "b"])
     assert (answer.status, answer.json["type"]) == (400, "/problems/bad-filter")
     assert (await api.get("/v1/workflows", status=["failed", "succeeded"])).status == 200
-
-
