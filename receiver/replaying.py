@@ -75,12 +75,16 @@ class Replay:
         sources: Iterable[str] | None = None,
         ids: Sequence[str] | None = None,
         providers: Mapping[str, Provider] = PROVIDERS,
+        *,
+        known_only: bool = False,
     ) -> None:
-        """Raises ConfigError for a source that is not configured."""
+        """`known_only` leaves out the deliveries that belong to no workflow yet: all of them would have to be read.
+        Raises ConfigError for a source that is not configured."""
         names = sorted(config.sources if sources is None else set(sources))
         self.report = ReplayReport()
         self._database = database
         self._ids = ids
+        self._known_only = known_only
         self._readers = {name: Rereader(config, name, providers) for name in names}
         self._late: dict[Key, list[Row]] = {}
 
@@ -89,7 +93,8 @@ class Replay:
 
         Reads only. Each workflow is seen as of one instant; deliveries may come in meanwhile.
         """
-        await self._gather_late()
+        if not self._known_only:
+            await self._gather_late()
         after = 0
         while True:
             async with self._database.read() as connection:
@@ -218,11 +223,17 @@ class UnknownEvidence(CannotApply):
 
 
 async def apply_again(
-    config: Config, database: Database, evidence_id: str, providers: Mapping[str, Provider] = PROVIDERS
+    config: Config,
+    database: Database,
+    evidence_id: str,
+    providers: Mapping[str, Provider] = PROVIDERS,
+    *,
+    who: str | None = None,
 ) -> Result:
     """Read a delivery with today's code and put it in once more: for one that could not be read when it came.
 
-    It is as old as when it was received, and proves what it proved then. Raises UnknownEvidence, CannotApply when it is
+    It is as old as when it was received, and proves what it proved then. `who` (a token's name) is written down with
+    it, in the same transaction. Raises UnknownEvidence, CannotApply when it is
     no delivery, is not kept whole, or cannot be read today either, LedgerError and SQLAlchemyError.
     """
     async with database.write() as connection:
@@ -239,4 +250,10 @@ async def apply_again(
             raise CannotApply(str(why)) from None
         if entry.reading is None or not entry.workflow_id:
             raise CannotApply(f"it cannot be read today either: {entry.problem or 'it names no workflow'}")
-        return await _put_again(connection, entry, row, await now(connection))
+        at = await now(connection)
+        result = await _put_again(connection, entry, row, at)
+        if who is not None:
+            workflow = result.state.id if result.state is not None else None
+            told: JsonObject = {"workflow": workflow, "outcome": str(result.outcome)}
+            await audit.note(connection, who, "replay", at, source=row["source"], subject=evidence_id, details=told)
+        return result

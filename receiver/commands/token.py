@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import click
 import orjson
 
-from receiver.commands.opening import DONE, SOME_FAILED, configured, ledger, print_json, run
+from receiver.commands.opening import COMMAND_LINE, DONE, SOME_FAILED, configured, ledger, print_json, run
 from receiver.commands.tables import print_table
 from receiver.config import Config
-from receiver.ledger import sessions, tokens
+from receiver.ledger import audit, sessions, tokens
 from receiver.ledger.database import now as database_now
 from receiver.ledger.query_parts import stamp
 from receiver.ledger.tables import SCOPES
@@ -37,7 +37,9 @@ def create(ctx: click.Context, name: str, scope: str, as_json: bool) -> None:
 
 async def _create(config: Config, name: str, scope: str, *, as_json: bool) -> int:
     async with ledger(config) as database, database.write() as connection:
-        made = await tokens.create(connection, name, scope, datetime.now(UTC))
+        now = datetime.now(UTC)
+        made = await tokens.create(connection, name, scope, now)
+        await audit.note(connection, COMMAND_LINE, "create token", now, subject=name, details={"scope": scope})
     # The one output that is a secret on purpose, so no redactor.
     if as_json:
         told = {"name": name, "scope": scope, "token": made}
@@ -89,7 +91,10 @@ def revoke(ctx: click.Context, name: str) -> None:
 
 async def _revoke(config: Config, name: str) -> int:
     async with ledger(config) as database, database.write() as connection:
-        done = await tokens.revoke(connection, name, datetime.now(UTC))
+        now = datetime.now(UTC)
+        done = await tokens.revoke(connection, name, now)
+        if done:
+            await audit.note(connection, COMMAND_LINE, "revoke token", now, subject=name)
     if not done:
         click.echo(f"hookledger: no valid token is named {name}", err=True)
         return SOME_FAILED

@@ -122,7 +122,8 @@ async def _forget_places(connection: AsyncConnection, source: str, workflow_id: 
 async def _forget_mentions(connection: AsyncConnection, source: str, names: set[str]) -> None:
     """Who did what by hand stays written; to whom it was done does not. Saved searches for it go."""
     a, s = audit_log.c, saved_links.c
-    for row in (await connection.execute(select(a.id, a.subject, a.details).where(a.source == source))).all():
+    mine = or_(a.source == source, a.source.is_(None))  # a saved link is of no source, and its name may tell of it
+    for row in (await connection.execute(select(a.id, a.subject, a.details).where(mine))).all():
         told = json.dumps(row.details, ensure_ascii=False)
         if row.subject in names or any(name in told for name in names):
             gone = update(audit_log).where(a.id == row.id).values(subject=FORGOTTEN, details=None)

@@ -117,6 +117,7 @@ audit_log = Table(
     Column("subject", Text),  # the workflow, the delivery, the blob
     Column("details", Json),
     Index("ix_audit_log_at", "at"),
+    Index("ix_audit_log_subject", "subject", "id"),
 )
 
 # A browser that is logged in, by the hash of what its cookie holds; worth as much as its token, and as long.

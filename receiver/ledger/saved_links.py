@@ -41,6 +41,6 @@ async def save(connection: AsyncConnection, name: str, query: str, who: str, now
         raise BadLink(f"there are {MOST} saved links already: remove one first")
 
 
-async def remove(connection: AsyncConnection, name: str) -> None:
-    """Remove a link; one that is not there stays so."""
-    await connection.execute(delete(saved_links).where(saved_links.c.name == name))
+async def remove(connection: AsyncConnection, name: str) -> bool:
+    """Remove a link; returns False when there is none of this name."""
+    return bool((await connection.execute(delete(saved_links).where(saved_links.c.name == name))).rowcount)

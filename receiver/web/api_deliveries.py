@@ -16,7 +16,6 @@ from receiver.ledger.records import EvidenceKind
 from receiver.providers.ids import is_id
 from receiver.replaying import CannotApply, UnknownEvidence, apply_again
 from receiver.web.answers import HEADERS, answer, site_of, tagged
-from receiver.web.auditing import written
 from receiver.web.auth import needs
 from receiver.web.parameters import instant_of, known, limit_of
 from receiver.web.problems import Problem
@@ -98,7 +97,7 @@ async def body(request: Request) -> Response:
     return Response(site.redactor.bytes(content), 200, headers, "application/octet-stream")
 
 
-@needs("admin")
+@needs("write")
 async def replay(request: Request) -> Response:
     """Read a delivery with today's code and apply it again: for one that could not be read when it came."""
     known(request, ())
@@ -111,13 +110,12 @@ async def replay(request: Request) -> Response:
 async def replay_now(site: Site, who: str, found: JsonObject) -> JsonObject:
     """Apply a delivery again in the name of `who`; returns what became of it. Raises Problem `cannot-replay`."""
     try:
-        result = await apply_again(site.config, site.database, found["id"])
+        result = await apply_again(site.config, site.database, found["id"], who=who)
     except UnknownEvidence:
         raise Problem("unknown-delivery", f"no delivery {found['id'][:64]!r} is known") from None
     except CannotApply as error:
         raise Problem("cannot-replay", str(error)) from None
     workflow = result.state.id if result.state is not None else None
-    await written(site, who, "replay", source=found["source"], subject=found["id"], details={"workflow": workflow})
     return {
         "delivery": found["id"],
         "outcome": str(result.outcome),

@@ -60,16 +60,13 @@ async def refetch(request: Request) -> Response:
     and the workflow as it stands when none has by then."""
     known(request, {"wait"})
     site, (source, workflow_id) = site_of(request), named(request)
-    seconds = wait_of(request)
+    seconds, who = wait_of(request), request.state.token.name
     _configured(site, source)
     if seconds is None:
         pulse = await pulse_of(site, source, workflow_id)
-        at = await wish(site, source, workflow_id, pulse.pk)
-        await written(site, request.state.token.name, "refetch", source=source, subject=workflow_id)
+        at = await wish(site, source, workflow_id, pulse.pk, who)
         return answer(site, {"source": source, "id": workflow_id, "wanted_at": stamp(at)}, 202)
-    await pulse_of(site, source, workflow_id)
-    await written(site, request.state.token.name, "refetch", source=source, subject=workflow_id)
-    met = await wait_until(site, source, workflow_id, Pulse.answered, seconds)
+    met = await wait_until(site, source, workflow_id, Pulse.answered, seconds, who=who)
     return answer(site, await workflow_now(site, source, workflow_id), 200 if met else 202)
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from receiver.ledger import checks, queries
+from receiver.ledger import audit, checks, queries
 from receiver.ledger.database import now as database_now
 from receiver.ledger.queries import Pulse
 from receiver.web.problems import Problem
@@ -37,27 +37,39 @@ async def pulse_of(site: Site, source: str, workflow_id: str) -> Pulse:
     return found
 
 
-async def wish(site: Site, source: str, workflow_id: str, pk: int) -> datetime:
-    """Make a look due now; returns when, by the database's clock, which is the one that claims compare with (R14)."""
+async def wish(site: Site, source: str, workflow_id: str, pk: int, who: str | None = None) -> datetime:
+    """Make a look due now; returns when, by the database's clock, which is the one that claims compare with (R14).
+
+    `who` (a token's name) is written down as having asked for it.
+    """
     async with site.database.write() as connection:
         now = await database_now(connection)
         await checks.want(connection, source, workflow_id, pk, now)
+        if who is not None:
+            await audit.note(connection, who, "refetch", now, source=source, subject=workflow_id)
     return now
 
 
 async def wait_until(
-    site: Site, source: str, workflow_id: str, met: Met, seconds: float, *, keep_asking: bool = False
+    site: Site,
+    source: str,
+    workflow_id: str,
+    met: Met,
+    seconds: float,
+    *,
+    keep_asking: bool = False,
+    who: str | None = None,
 ) -> bool:
     """Wish for a look and wait until `met`, or until the time is up, or until it is clear that nobody will look.
 
     `met` is given the workflow's pulse and the instant of the wish; returns whether it came true. `keep_asking` wishes
-    again a while after each answer that did not bring it. Raises Problem for a workflow that is unknown or forgotten
-    meanwhile.
+    again a while after each answer that did not bring it; `who` is written down as in `wish`. Raises Problem for a
+    workflow that is unknown or forgotten meanwhile.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
     pulse = await pulse_of(site, source, workflow_id)
-    first = last = await wish(site, source, workflow_id, pulse.pk)
+    first = last = await wish(site, source, workflow_id, pulse.pk, who)
     answered_at: float | None = None
     while True:
         pulse = await pulse_of(site, source, workflow_id)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from receiver.ledger.records import Trust
-from receiver.web.openapi.parts import Count, Cursor, Shape, Stamp
+from receiver.web.openapi.parts import Count, Cursor, JsonObject, Shape, Stamp
 
 Seconds = Annotated[float, Field(ge=0)]
 # What is counted at its instant may be taken back at a later one: a small stretch of time may show less than nothing.
@@ -130,3 +130,22 @@ class Statistics(Shape):
     totals: Totals
     sources: dict[str, Totals]
     series: list[Point]
+
+
+class AuditLine(Shape):
+    """One thing that somebody did by hand."""
+
+    id: int
+    at: Stamp
+    who: str = Field(description="The token's name, or `command line`.")
+    what: str = Field(description="track, refetch, acknowledge, replay, correct, share, forget, log in, and the like.")
+    source: str | None
+    subject: str | None = Field(description="The workflow, delivery, file, token or link it was done to.")
+    details: JsonObject | None = Field(description="What else there is to say; what came of it as `outcome`.")
+
+
+class AuditPage(Shape):
+    """What people did, newest first."""
+
+    items: list[AuditLine]
+    next_cursor: Cursor

@@ -26,6 +26,7 @@ from receiver.web.openapi.describing import (
     WORKFLOW,
     WORKFLOW_IN_PATH,
     Empty,
+    JsonSchema,
     Operation,
     Parameter,
     Q,
@@ -36,6 +37,7 @@ from receiver.web.openapi.reports import Incident
 
 _WORKFLOW = "/v1/workflows/{source}/{id}"
 _NAMED = (SOURCE_IN_PATH, WORKFLOW_IN_PATH)
+_WORD: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 256}
 
 WORKFLOWS = (
     Operation(
@@ -186,7 +188,7 @@ DELIVERING = (
     ),
     Operation(
         "POST", "/v1/deliveries/{id}/replay", "replayDelivery", "Read it with today's code and apply it again",
-        "deliveries", "admin", {200: a.Replayed}, (DELIVERY_IN_PATH,), problems=("unknown-delivery", "cannot-replay"),
+        "deliveries", "write", {200: a.Replayed}, (DELIVERY_IN_PATH,), problems=("unknown-delivery", "cannot-replay"),
         description="For one that could not be read when it came. It is as old, and proves as much, as it did then.",
     ),
 )  # fmt: skip
@@ -205,6 +207,16 @@ FIGURES = (
             Parameter("span", {"type": "string", "enum": ["minute", "hour"]}, "How long each; by default `hour`."),
         ),
         description="Kept as the ledger changes, not counted on request: minutes for three days, hours for ever.",
+    ),
+    Operation(
+        "GET", "/v1/audit", "listAudit", "Who did what by hand, newest first", "figures", "read", {200: f.AuditPage},
+        (
+            Parameter("who", _WORD, "By the token of this name, or by the `command line`."),
+            Parameter("what", _WORD, "Of this kind.", example="track"), Parameter("source", _WORD, "To this source."),
+            Parameter("subject", _WORD, "To the workflow, delivery, file or link of this name."), LIMIT, CURSOR,
+        ),
+        problems=("bad-cursor",),
+        description="Every write by a person, or by a program with a person's token.",
     ),
 )  # fmt: skip
 

@@ -8,7 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver.ledger import audit
 from receiver.ledger import deliveries as ledger
+from receiver.ledger.audit import AuditFilter
 from receiver.ledger.cursors import BadCursor
 from receiver.ledger.deliveries import EvidenceFilter
 from receiver.ledger.listing import BadFilter
@@ -22,6 +24,7 @@ from receiver.web.pages.workflow import as_text
 from receiver.web.problems import Problem
 
 _LONGEST_TEXT = 200_000  # characters of a body on a page
+_REPLAYS = 10  # shown of one delivery
 
 
 def routes() -> list[Route]:
@@ -66,17 +69,32 @@ async def deliveries(request: Request) -> Response:
 @page()
 async def evidence(request: Request) -> Response:
     """One piece of evidence; what was in it is for those who may see everything."""
-    site, name = site_of(request), request.path_params["id"]
-    may_see = request.state.visitor.may("admin")
-    async with site.database.read() as connection:
-        found = await ledger.one(connection, name) if name.isalnum() and len(name) <= 64 else None
-        body = await ledger.body_of(connection, name) if found is not None and may_see else None
-        nav = await opened(connection)
+    return await evidence_page(request, await known_evidence(request))
+
+
+async def known_evidence(request: Request) -> JsonObject:
+    """Return the evidence that a path names, without its body. Raises Problem `unknown-evidence`."""
+    name, found = request.path_params["id"], None
+    if name.isalnum() and len(name) <= 64:
+        async with site_of(request).database.read() as connection:
+            found = await ledger.one(connection, name)
     if found is None:
         raise Problem("unknown-evidence", "there is no evidence of this name; it may have been pruned")
+    return found
+
+
+async def evidence_page(request: Request, found: JsonObject, *, refused: str | None = None) -> Response:
+    """Return the page of one piece of evidence; `refused` says why it could not be applied again."""
+    site = site_of(request)
+    async with site.database.read() as connection:
+        may_see = request.state.visitor.may("admin")
+        body = await ledger.body_of(connection, found["id"]) if may_see else None
+        replays = await audit.lines(connection, AuditFilter(what="replay", subject=found["id"], limit=_REPLAYS))
+        nav = await opened(connection)
     text = None if not body else as_text(site.redactor.bytes(body))
     data = {
         "nav": nav, "e": found, "text": None if text is None else text[:_LONGEST_TEXT],
-        "cut": text is not None and len(text) > _LONGEST_TEXT,
+        "cut": text is not None and len(text) > _LONGEST_TEXT, "refused": refused, "replays": replays["items"],
+        "can_replay": found["kind"] == EvidenceKind.DELIVERY and found["source"] in site.config.sources,
     }  # fmt: skip
-    return render(request, "evidence.html", data)
+    return render(request, "evidence.html", data, status=409 if refused else 200)

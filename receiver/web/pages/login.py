@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from receiver.ledger import sessions, tokens
+from receiver.ledger import audit, sessions, tokens
 from receiver.ledger.database import now as database_now
 from receiver.logs import log_event
 from receiver.web.answers import site_of
@@ -75,6 +75,9 @@ async def _log_in(request: Request, tries: Tries) -> Response:
         now = await database_now(connection)
         name = await _known(connection, form.get("code", ""), form.get("token", ""), now)
         secret = await sessions.begin(connection, name, now) if name is not None else None
+        if name is not None:
+            by = "link" if form.get("code") else "token"
+            await audit.note(connection, name, "log in", now, details={"by": by, "from": address})
     if secret is None:
         tries.failed(address, time.monotonic())
         log_event("login refused", level="warning", address=address, by="code" if form.get("code") else "token")
@@ -104,6 +107,7 @@ async def log_out(request: Request) -> Response:
     """Forget the session, here and in the browser."""
     async with site_of(request).database.write() as connection:
         await sessions.end(connection, request.state.visitor.session.secret)
+        await audit.note(connection, request.state.visitor.name, "log out", await database_now(connection))
     response = onward(request, "/login")
     dismiss(request, response)
     return response

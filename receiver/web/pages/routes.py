@@ -11,10 +11,12 @@ from receiver.ledger import overview
 from receiver.web.answers import site_of
 from receiver.web.pages import (
     attention,
+    audit,
     deliveries,
     live,
     login,
     passes,
+    replay,
     sources,
     statics,
     steering,
@@ -45,6 +47,8 @@ def routes(site: Site) -> list[Route]:
         *sources.routes(),
         *deliveries.routes(),
         *passes.routes(),
+        *replay.routes(),
+        *audit.routes(),
     ]
 
 

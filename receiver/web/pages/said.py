@@ -11,8 +11,10 @@ _COOKIE = "hookledger-said"
 WORDS = {
     "asked": "Upstream is being asked; what it answers appears here.",
     "acknowledged": "Noted: you have seen to it. It stays open until its cause is gone.",
-    "replayed": "The delivery was applied again.",
-    "replay-nothing": "The delivery was applied again and changed nothing.",
+    "replayed": "The delivery was read with today's code and applied: what it says is in this workflow now.",
+    "replay-nothing": "The delivery was read with today's code and applied again; it changed nothing.",
+    "corrected": "The ledger now says what the evidence says today; what changed is in the timeline as corrected.",
+    "replay-same": "Nothing was corrected: the ledger already says what the evidence says today.",
     "saved": "The link is saved for everybody.",
     "removed": "The link is gone.",
     "gone": "That was no longer open.",

@@ -11,7 +11,6 @@ from receiver.ledger.database import now as database_now
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.web import acknowledging
 from receiver.web.answers import site_of
-from receiver.web.auditing import written
 from receiver.web.pages import said
 from receiver.web.pages.forms import place
 from receiver.web.pages.guarding import button, onward
@@ -52,8 +51,7 @@ async def refetch(request: Request) -> Response:
     site, (source, workflow_id) = site_of(request), named(request)
     _configured(request, source)
     pulse = await pulse_of(site, source, workflow_id)
-    await wish(site, source, workflow_id, pulse.pk)
-    await written(site, request.state.visitor.name, "refetch", source=source, subject=workflow_id)
+    await wish(site, source, workflow_id, pulse.pk, request.state.visitor.name)
     return _back(request, _path(source, workflow_id), "asked")
 
 

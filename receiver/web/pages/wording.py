@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from receiver.ledger.query_parts import JsonObject
 from receiver.ledger.states import Status
 from receiver.ledger.tables import ATTENTION_KINDS
 
@@ -80,6 +81,13 @@ _DISPOSITION = {
     "contact": "Ask upstream's support",
 }  # fmt: skip
 
+_DEEDS = {
+    "track": "tracked it", "refetch": "had upstream asked", "acknowledge": "has seen to it", "replay": "replayed it",
+    "correct": "corrected the ledger", "share": "shared it", "forget": "had it forgotten", "log in": "logged in",
+    "log out": "logged out", "save link": "saved a link", "remove link": "removed a link",
+    "create token": "made a token", "revoke token": "revoked a token",
+}  # fmt: skip
+
 
 def cause(kind: str) -> Cause:
     """Return the words for a kind of attention."""
@@ -120,3 +128,20 @@ def disposition(word: str) -> str:
 def scope_name(scope: str) -> str:
     """Return what a token may do."""
     return {"read": "may look", "write": "may look and steer", "admin": "may do everything"}.get(scope, scope)
+
+
+def deed(what: str) -> str:
+    """Return what somebody did, as a sentence goes on after the name."""
+    return _DEEDS.get(what, what)
+
+
+def outcome_of(line: JsonObject) -> str:
+    """Return what there is to say of something done by hand, beside what and to what: '' for nothing."""
+    details = line["details"] or {}
+    told = [str(details["outcome"])] if details.get("outcome") else []
+    told += [f"{name}: {_plain(value)}" for name, value in sorted(details.items()) if name != "outcome" and value]
+    return ", ".join(told)
+
+
+def _plain(value: object) -> str:
+    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)

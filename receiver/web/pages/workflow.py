@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from receiver.advising import with_advice
 from receiver.incidents import BadSymptom, incident_of
-from receiver.ledger import queries, trail
+from receiver.ledger import audit, queries, trail
+from receiver.ledger.audit import AuditFilter
 from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.providers.base import Unreadable
 from receiver.providers.jsonbody import parse
@@ -28,6 +29,7 @@ from receiver.web.waiting import unknown_workflow
 
 WORKFLOW = "/workflows/{source}/{id}"
 _MOST = 200  # transitions, and pieces of evidence, on the page
+_DEEDS = 10  # of what people did to it
 _PICTURES, _FILMS, _SOUNDS = ("image",), ("video",), ("audio",)
 
 
@@ -51,6 +53,7 @@ async def workflow(request: Request) -> Response:
         (found,) = with_advice(await queries.as_json(connection, [row], now), site.config)
         transitions = await trail.list_transitions(connection, row["pk"], limit=_MOST)
         evidence = await trail.list_evidence(connection, row["pk"], limit=_MOST)
+        deeds = await audit.lines(connection, AuditFilter(source=source, subject=workflow_id, limit=_DEEDS))
         nav = await opened(connection)
     told_by = {one["id"]: one for one in evidence["items"]}
     data = {
@@ -60,6 +63,7 @@ async def workflow(request: Request) -> Response:
         "runs": timeline(found, transitions["items"], now),
         "transitions": [_learned(one, told_by) for one in transitions["items"]],
         "evidence": evidence["items"],
+        "deeds": deeds["items"],
         "more": bool(transitions["next_cursor"] or evidence["next_cursor"]),
         "files": [{**blob, "shown_as": _shown_as(blob)} for blob in found["blobs"]],
         "failed_jobs": [job for job in found["jobs"] if job["error"] or job["reason"]],

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.advising import with_advice
-from receiver.ledger import listing, saved_links
+from receiver.ledger import audit, listing, saved_links
 from receiver.ledger.cursors import BadCursor
 from receiver.ledger.database import now as database_now
 from receiver.ledger.listing import BadFilter
@@ -22,6 +22,8 @@ from receiver.web.pages.guarding import button, onward, page
 from receiver.web.pages.nav import opened
 from receiver.web.pages.rendering import render
 from receiver.web.problems import Problem
+
+_LONGEST_NAME = 60  # characters of a link's name
 
 
 def routes() -> list[Route]:
@@ -88,7 +90,9 @@ async def save_link(request: Request) -> Response:
     try:
         async with site_of(request).database.write() as connection:
             now = await database_now(connection)
-            await saved_links.save(connection, form.get("name", "").strip(), query, request.state.visitor.name, now)
+            name, who = form.get("name", "").strip(), request.state.visitor.name
+            await saved_links.save(connection, name, query, who, now)
+            await audit.note(connection, who, "save link", now, subject=name)
     except BadLink as error:
         raise Problem("bad-request", str(error)) from None
     response = onward(request, f"/workflows?{query}")
@@ -99,8 +103,11 @@ async def save_link(request: Request) -> Response:
 @button("write")
 async def remove_link(request: Request) -> Response:
     """Remove a saved link."""
+    name = request.state.form.get("name", "")[:_LONGEST_NAME]
     async with site_of(request).database.write() as connection:
-        await saved_links.remove(connection, request.state.form.get("name", ""))
+        if await saved_links.remove(connection, name):
+            now = await database_now(connection)
+            await audit.note(connection, request.state.visitor.name, "remove link", now, subject=name)
     response = onward(request, "/workflows")
     said.say(request, response, "removed")
     return response
