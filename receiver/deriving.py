@@ -62,8 +62,10 @@ def derive(reader: Rereader, past: Past, held: Mapping[str, Row], late: Sequence
     `held` is the evidence that its rows refer to, `late` what belonged to no workflow when it came and can be read now.
     Raises NotReplayable.
     """
-    # What named the workflow before it was known was given to it later, and moved nothing.
-    before = sum(row["recorded_at"] < past.state.node.first_seen_at for row in past.rows)
+    # What named the workflow before it was known was given to it later, and moved nothing. Its number says so, not its
+    # instant: the database's clock may have been set back.
+    made_at = past.state.node.first_seen_at
+    before = next((n for n, row in enumerate(past.rows) if row["recorded_at"] == made_at), 0)
     return derived(reader, past.state.source, past.state.id, past.rows, held, late, before)
 
 

@@ -25,7 +25,8 @@ def fill(node: Node, observation: Observation, evidence: Evidence, *, look: bool
     """
     for name in ("started_at", "completed_at"):
         _fill_value(node, name, believable(getattr(observation, name), evidence), late)
-    _progress(node, observation, look and not late)
+    if observation.progress is not None:
+        _progress(node, observation, evidence, look=look, late=late)
     if observation.step is not None:
         _fill_value(node, "step", observation.step, late)
     for name, value in observation.facts.items():
@@ -38,11 +39,26 @@ def fill(node: Node, observation: Observation, evidence: Evidence, *, look: bool
 
 
 def late_for(node: Node, observation: Observation, evidence: Evidence, *, look: bool) -> bool:
-    """Whether an observation is behind what the node knew before it: asked before the status moves."""
+    """Whether an observation is behind what the node knew before it: asked before the status moves.
+
+    Of events that name the same status the newer is believed, by upstream's clock where both tell it, else by ours. One
+    that came before (a duplicate) is older than whatever has come since.
+    """
     if look:
         return node.look_sent_at is not None and evidence.instant < node.look_sent_at
-    if provably_older(node, observation, evidence):
+    if behind(node, observation) or provably_older(node, observation, evidence):
         return True
+    known = node.inferred_from or node.status
+    if observation.status is not None and observation.status.rank > known.rank:
+        return False
+    at = believable(observation.upstream_at, evidence)
+    if at is not None and node.status_at is not None and at != node.status_at:
+        return at < node.status_at
+    return not evidence.fresh or evidence.instant < node.status_seen_at
+
+
+def behind(node: Node, observation: Observation) -> bool:
+    """Whether an observation shows a node less far along than it is known to be."""
     known = node.inferred_from or node.status
     return observation.status is not None and observation.status.rank < known.rank
 
@@ -59,13 +75,18 @@ def _fact(node: Node, name: str, value: Any, late: bool) -> None:
     node.tell(name, value)
 
 
-def _progress(node: Node, observation: Observation, look: bool) -> None:
+def _progress(node: Node, observation: Observation, evidence: Evidence, *, look: bool, late: bool) -> None:
     """Progress only grows, except that a look or an ending says what it is (R3)."""
-    if observation.progress is None:
-        return
+    progress = observation.progress
+    assert progress is not None
     ending = observation.status is not None and observation.status.terminal
-    if look or ending or (not node.status.terminal and observation.progress > (node.progress or 0.0)):
-        node.put("progress", observation.progress)
+    if look or ending:
+        counts = not late or node.progress is None
+    else:
+        grown = not node.status.terminal and progress > (node.progress or 0.0)
+        counts = grown and not provably_older(node, observation, evidence)
+    if counts:
+        node.put("progress", progress)
 
 
 def _stamped(node: Node, name: str, value: Any, observation: Observation, evidence: Evidence, *, look: bool) -> None:
@@ -117,7 +138,8 @@ def see_blobs(state: WorkflowState, reading: Reading, evidence: Evidence) -> Non
         blob = state.blobs.get(seen.id)
         if blob is None:
             blob = state.blobs[seen.id] = Blob(seen.id, dirty=True)
-        _describe(blob, seen)
+        older = blob.look_sent_at is not None and evidence.instant < blob.look_sent_at
+        _describe(blob, seen, late=older or not evidence.fresh)
         if seen.hidden:
             continue
         if evidence.kind is EvidenceKind.FETCH:
@@ -131,12 +153,14 @@ def see_blobs(state: WorkflowState, reading: Reading, evidence: Evidence) -> Non
         _drop_invented(state, reading)
 
 
-def _describe(blob: Blob, seen: BlobSeen) -> None:
+def _describe(blob: Blob, seen: BlobSeen, *, late: bool) -> None:
     for name in ("type", "step", "job", "slot", "media_expires_at", "record_expires_at"):
         value = getattr(seen, name)
-        if value is not None:
+        if value is not None and not (late and getattr(blob, name) is not None):
             blob.put(name, value)
     changed = {name: value for name, value in seen.facts.items() if value is not None and blob.facts.get(name) != value}
+    if late:
+        changed = {name: value for name, value in changed.items() if blob.facts.get(name) is None}
     if changed:
         blob.facts = {**blob.facts, **changed}
         blob.dirty = True

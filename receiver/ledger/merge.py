@@ -88,6 +88,7 @@ def _apply(
     before = len(out.transitions)
     if not take(node, observation, evidence, out):
         return
+    late = late or (look and fields.behind(node, observation))  # the events since tell more than this snapshot
     if node.level is Level.WORKFLOW and any(t.kind is TransitionKind.RETRACTED for t in out.transitions[before:]):
         state.tell("error", None)  # it was told along with the ending that is taken back
         state.put("ending_delivered_at", None)  # and who delivered that one has not delivered the true one (R18)

@@ -127,6 +127,8 @@ def _repeat(node: Node, observation: Observation, evidence: Evidence, at: dateti
         return
     if at is not None and (node.status_at is None or at > node.status_at):
         node.put("status_at", at)
+    if not node.status.terminal:
+        node.put("status_seen_at", max(node.status_seen_at, evidence.instant))  # what it is compared with (R4)
     if node.status.terminal and node.confirmed_at is None and evidence.confirms:
         node.put("confirmed_at", evidence.recorded_at)
         node.put("alive_since", None)
@@ -203,13 +205,16 @@ def _look_at_ended(node: Node, observation: Observation, evidence: Evidence, out
         node.put("alive_since", None)
         node.put("upstream_status", observation.word)
         return True
+    since_then = evidence.instant > node.status_seen_at + CONCURRENT
     if node.confirmed_at is not None:
-        dispute(node, observation, evidence, out)
-        return False
+        if status.terminal or since_then:
+            dispute(node, observation, evidence, out)
+            return False
+        return True  # it was under way when the ending came, and says nothing of it
     if status.terminal:
         kind = TransitionKind.RETRACTED if node.inferred_from is None else TransitionKind.APPLIED
         retract(node, kind, observation, evidence, out)
-    elif evidence.instant > node.status_seen_at + CONCURRENT:
+    elif since_then:
         if node.alive_since is None:
             node.put("alive_since", evidence.instant)  # one look may have met a stale replica (R2)
         elif evidence.instant - node.alive_since >= SPACED:

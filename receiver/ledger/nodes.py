@@ -23,8 +23,9 @@ AHEAD = timedelta(minutes=5)
 class Node:
     """One workflow, step or job.
 
-    `status_seen_at` is our clock, and `status_at` upstream's, for the evidence that set the status; `look_sent_at` and
-    `look_date` are the same two clocks for the newest look that named this node. `inferred_from` is the last status
+    `status_seen_at` is our clock, and `status_at` upstream's, for the evidence that set the status, or has named it
+    since while it is none of the endings; `look_sent_at` and `look_date` are the same two clocks for the newest look
+    that named this node. `inferred_from` is the last status
     evidence gave, when the present one is only inferred (R8). `alive_since` is the first look that showed a provisional
     ending to be alive (R2). `stamps` say which evidence each order-independent fact came from (R5).
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from receiver.ledger.merge import merge, merge_gone, new_state
@@ -40,10 +40,10 @@ class Story:
     def __post_init__(self):
         self.state = new_state("civ", "wf", at(0), "delivery")
 
-    def event(self, second, *seen, recorded=None, blobs=(), **more):
+    def event(self, second, *seen, recorded=None, blobs=(), again=False, **more):
         reading = Reading("wf", seen, tuple(blobs), **more)
         facts = self._facts(EvidenceKind.DELIVERY, second, recorded, "delivery", self.trust, None)
-        return self._done(merge(self.state, reading, facts))
+        return self._done(merge(self.state, reading, replace(facts, fresh=not again)))
 
     def look(self, second, *seen, date="same", recorded=None, blobs=(), complete=True):
         reading = Reading("wf", seen, tuple(blobs), snapshot=True, complete=complete)

@@ -100,3 +100,14 @@ async def test_a_whole_run_replays_without_a_difference_and_a_changed_word_names
         {"what": "workflow.status", "stored": "canceled", "derived": "failed"} in one.differences for one in found
     )
     assert {one.source for one in found} == {SOURCE}
+
+
+async def test_what_was_known_of_before_does_not_count_although_the_clock_was_set_back(
+    database, database_url, tmp_path
+):
+    stage = Stage.made(database, database_url, tmp_path, trust="hint")
+    seen = Reading("wf", (Observation(Level.WORKFLOW, status=Status.PROCESSING, word="processing"),), snapshot=True)
+    await stage.put(stage.delivery(seen, 1), now=1)
+    await stage.look("wf", 90, None, status=503)
+    await stage.look("wf", 50, seen)
+    assert await stage.differences() == []
