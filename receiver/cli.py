@@ -12,6 +12,7 @@ from receiver import __version__
 # Where each command lives. Imported when called, so that `hookledger show` does not pay for a web server.
 COMMANDS = {
     "advise": "receiver.commands.advise:advise",
+    "attention": "receiver.commands.attention:attention",
     "audit": "reconciler.chore_commands:audit_command",
     "backfill": "reconciler.chore_commands:backfill_command",
     "db": "receiver.commands.db:db",

@@ -9,7 +9,7 @@ import click
 
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.stopping import stopping
-from receiver.commands.tables import print_table
+from receiver.commands.tables import counted, print_table
 from receiver.config import Config
 from receiver.config.units import positive_duration
 from receiver.logs import setup_logging
@@ -70,8 +70,8 @@ def _tell_backfill(report: BackfillReport, redactor: Redactor, dry_run: bool) ->
     said = f": {report.message}" if report.message else ""
     click.echo(
         redactor.text(
-            f"{report.listed} listed on {report.pages} pages, {report.known} as known, {report.unreadable} unreadable; "
-            f"{done} ({report.outcome}{said})"
+            f"{report.listed} listed on {counted(report.pages, 'page')}, {report.known} as known, "
+            f"{report.unreadable} unreadable; {done} ({report.outcome}{said})"
         )
     )
 
@@ -85,6 +85,7 @@ def _tell_backfill(report: BackfillReport, redactor: Redactor, dry_run: bool) ->
 def audit_command(ctx: click.Context, sources: tuple[str, ...], sample: int, within: str, as_json: bool) -> None:
     """Ask upstream about a sample of settled workflows again, and say how much has drifted.
 
+    Settled are those whose confirmed ending is at least 10 minutes old.
     Gaps are filled; a confirmed ending is never moved, what disputes it is recorded. Exits with 1 when something could
     not be asked.
     """

@@ -10,7 +10,7 @@ import asyncio
 import click
 
 from receiver.commands.opening import DONE, SOME_FAILED, configured, print_json, run
-from receiver.commands.tables import plain
+from receiver.commands.tables import counted, plain
 from receiver.config import Config
 from receiver.redaction import Redactor
 from reconciler.examining import Finding, examine_database, examine_settings, examine_shelf
@@ -50,4 +50,7 @@ def _tell(found: list[Finding], redactor: Redactor) -> None:
             click.echo(f"        do: {plain(redactor.text(one.do))}")
     problems = sum(one.severity == "problem" for one in found)
     warnings = sum(one.severity == "warning" for one in found)
-    click.echo(f"{problems} problems, {warnings} warnings" if problems or warnings else "all is well")
+    if problems or warnings:
+        click.echo(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
+    else:
+        click.echo("all is well")

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.config import Config
 from receiver.config.sources import SourceConfig
-from receiver.ledger import migrate, queries, tokens
+from receiver.config.urls import is_loopback, sqlite_file
+from receiver.ledger import migrate, overview, queries, tokens
 from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import sqlite_version
@@ -82,7 +84,8 @@ def _weak_points(name: str, source: SourceConfig) -> Iterator[Finding]:
     if trust is Trust.SIGNED and source.tolerance > _LONG_TOLERANCE:
         do = "set tolerance back to 5m and see to the clocks"
         yield Finding("warning", about, "a signature stays good for long, so a recorded delivery can be replayed", do)
-    if source.allow_private and (source.base_url or "").startswith("http:"):
+    base = urlsplit(source.base_url or "")
+    if source.allow_private and base.scheme == "http" and not is_loopback(base.hostname or ""):
         do = "use https, or make sure that nobody else is in that network"
         yield Finding("warning", about, "the API key travels without TLS", do)
 
@@ -105,12 +108,6 @@ def _open_to_others(path: Path) -> bool:
 def _holds_secrets(config: Config, path: Path) -> bool:
     content = path.read_text(encoding="utf-8", errors="replace")
     return any(secret in content for secret in config.secret_values())
-
-
-def sqlite_path(config: Config) -> Path | None:
-    """Return where the ledger's SQLite file is or is to be, None for PostgreSQL."""
-    url = config.database.url
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:") else None
 
 
 async def examine_shelf(config: Config) -> list[Finding]:
@@ -136,7 +133,7 @@ async def examine_shelf(config: Config) -> list[Finding]:
 
 async def examine_database(config: Config) -> list[Finding]:
     """Look into the ledger without changing it: can it be had, is its schema ours, whose clock is right."""
-    path = sqlite_path(config)
+    path = sqlite_file(config.database.url)
     if path is not None and not path.exists():
         if not path.absolute().parent.is_dir():
             do = f"make the folder, or set database.url; it is {config.database_url_public()}"
@@ -188,6 +185,7 @@ async def _contents(database: Database, config: Config) -> list[Finding]:
             await _clock(connection),
             await _tokens(connection),
             *await _work(connection, config),
+            await _attention(connection),
         ]
 
 
@@ -213,6 +211,15 @@ async def _tokens(connection: AsyncConnection) -> Finding:
         return Finding("ok", "tokens", f"{count} API token{'s' if count > 1 else ''}")
     do = "hookledger token create NAME --scope read"
     return Finding("problem", "tokens", "there is no API token, so nobody can ask", do)
+
+
+async def _attention(connection: AsyncConnection) -> Finding:
+    found = await overview.attention_by_kind(connection, 0)
+    waiting = {kind: group["open"] - group["acknowledged"] for kind, group in sorted(found.items())}
+    named = ", ".join(f"{kind} ({count})" for kind, count in waiting.items() if count)
+    if named:
+        return Finding("warning", "attention", f"a person should look: {named}", "hookledger attention")
+    return Finding("ok", "attention", "nothing waits for a person")
 
 
 async def _work(connection: AsyncConnection, config: Config) -> Iterable[Finding]:

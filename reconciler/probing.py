@@ -33,10 +33,9 @@ async def examine_network(config: Config, redactor: Redactor) -> list[Finding]:
 
 async def _credentials(config: Config, name: str, redactor: Redactor) -> list[Finding]:
     source, about = config.sources[name], f"credentials of {name}"
-    if source.api_key is None:
-        do = f"add sources.{name}.api_key (or api_key_file)"
-        return [Finding("problem", about, "there is no api_key, so upstream cannot be asked", do)]
     account, provider = source.account(name), provider_named(source.provider)
+    if source.api_key is None:
+        return [_without_key(name, account, provider, about)]
     probes = provider.probes(account)
     if not probes:
         return [Finding("ok", about, "this upstream has nothing to probe: the first look will tell")]
@@ -45,6 +44,16 @@ async def _credentials(config: Config, name: str, redactor: Redactor) -> list[Fi
         for probe in probes:
             found += await _probe(transport, provider, account, probe, about, redactor)
     return found
+
+
+def _without_key(name: str, account: Account, provider: Provider, about: str) -> Finding:
+    if not (urlsplit(provider.habits.default_base_url).hostname or "").endswith(".invalid"):
+        do = f"add sources.{name}.api_key (or api_key_file)"
+        return Finding("problem", about, "there is no api_key, so upstream cannot be asked", do)
+    # An upstream that the configuration describes: it may need no key, or never be asked at all.
+    if account.base_url == provider.habits.default_base_url:
+        return Finding("ok", about, "upstream is never asked, because no address is named; signed deliveries are final")
+    return Finding("ok", about, "upstream is asked without a key")
 
 
 async def _probe(

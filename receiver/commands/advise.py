@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.opening import DONE, configured, fail, ledger, print_json, run, unknown
 from receiver.commands.tables import print_fields, print_table
 from receiver.config import Config
 from receiver.incidents import TEMPLATE, BadSymptom, incident_of
@@ -78,13 +78,12 @@ def incident(ctx: click.Context, source: str, workflow_id: str, symptom: str | N
 async def _incident(config: Config, source: str, workflow_id: str, symptom: str | None, *, as_json: bool) -> int:
     redactor = Redactor(config.secret_values())
     try:
-        async with ledger(config) as database, database.read() as connection:
+        async with ledger(config, asking=True) as database, database.read() as connection:
             report = await incident_of(connection, config, redactor, source, workflow_id, datetime.now(UTC), symptom)
     except BadSymptom as error:
         fail(f"--symptom: {error}")
     if report is None:
-        known = "" if source in config.sources else f"; configured sources: {', '.join(sorted(config.sources))}"
-        fail(f"no workflow {workflow_id!r} is known of source {source!r}{known}", SOME_FAILED)
+        unknown(config, source, workflow_id)
     if as_json:
         print_json(report, redactor)
     else:
@@ -99,7 +98,7 @@ def _tell(report: JsonObject, redactor: Redactor) -> None:
     print_fields(
         {
             **{name: report[name] for name in _BESIDE},
-            "advice": advice and f"{advice['disposition']}: {advice['text']}",
+            "advice": f"{advice['disposition']}: {advice['text']}" if advice else None,
             "retry_after": advice.get("retry_after"),
         },
         redactor,

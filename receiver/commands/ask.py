@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from receiver.advising import with_advice
-from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.opening import DONE, configured, fail, ledger, print_json, run, unknown
 from receiver.commands.tables import console, fields_of, print_table, table_of
 from receiver.commands.watching import watch
 from receiver.config import Config
@@ -33,6 +33,8 @@ _FIELDS = (
 )  # fmt: skip
 
 
+_VANISHED = "never: upstream answers that it does not know it, so this ending is only what a delivery said"
+
 _COLUMNS = ("source", "id", "status", "first_seen_at", "finished_at", "next_check_at", "attention", "ref")
 
 
@@ -51,7 +53,7 @@ def show(ctx: click.Context, source: str, workflow_id: str, as_json: bool, watch
 
 
 async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool) -> int:
-    async with ledger(config) as database:
+    async with ledger(config, asking=True) as database:
         workflow, transitions, evidence = await _one(database, config, source, workflow_id)
     redactor = Redactor(config.secret_values())
     if as_json:
@@ -64,7 +66,7 @@ async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool)
 
 async def _follow(config: Config, source: str, workflow_id: str) -> int:
     redactor = Redactor(config.secret_values())
-    async with ledger(config) as database:
+    async with ledger(config, asking=True) as database:
 
         async def draw() -> tuple[RenderableType, bool]:
             workflow, transitions, evidence = await _one(database, config, source, workflow_id)
@@ -82,8 +84,7 @@ async def _one(
     async with database.read() as connection:
         row = await queries.workflow_row(connection, source, workflow_id)
         if row is None:
-            known = "" if source in config.sources else f"; configured sources: {', '.join(sorted(config.sources))}"
-            fail(f"no workflow {workflow_id!r} is known of source {source!r}{known}", SOME_FAILED)
+            unknown(config, source, workflow_id)
         workflow = with_advice(await queries.as_json(connection, [row], datetime.now(UTC)), config)[0]
         transitions = await trail.list_transitions(connection, row["pk"], limit=_TIMELINE)
         evidence = await trail.list_evidence(connection, row["pk"], limit=_TIMELINE)
@@ -94,6 +95,9 @@ def _drawn(
     workflow: JsonObject, transitions: list[JsonObject], evidence: list[JsonObject], redactor: Redactor
 ) -> Iterator[RenderableType]:
     fields = _only(workflow, _FIELDS)
+    if workflow["terminal"] and workflow["confirmed_at"] is None:
+        vanished = workflow["vanished_at"] is not None
+        fields["confirmed_at"] = _VANISHED if vanished else "not yet: provisional until a look confirms it"
     if workflow["advice"] is not None:
         fields["advice"] = f"{workflow['advice']['disposition']}: {workflow['advice']['text']}"
     yield fields_of({"workflow": f"{workflow['source']}/{workflow['id']}", **fields}, redactor)
@@ -161,7 +165,7 @@ def list_workflows(ctx: click.Context, /, as_json: bool, watched: bool, **given:
 
 async def _keep_listing(config: Config, wanted: WorkflowFilter) -> int:
     redactor = Redactor(config.secret_values())
-    async with ledger(config) as database:
+    async with ledger(config, asking=True) as database:
 
         async def draw() -> tuple[RenderableType, bool]:
             async with database.read() as connection:
@@ -182,7 +186,7 @@ def _rows(items: list[JsonObject]) -> list[JsonObject]:
 
 async def _list(config: Config, wanted: WorkflowFilter, now: datetime, *, as_json: bool) -> int:
     try:
-        async with ledger(config) as database, database.read() as connection:
+        async with ledger(config, asking=True) as database, database.read() as connection:
             found = await listing.list_workflows(connection, wanted, now)
     except BadCursor as error:
         fail(str(error))

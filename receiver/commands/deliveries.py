@@ -74,7 +74,7 @@ def deliveries(ctx: click.Context, /, body: str | None, as_json: bool, **given: 
 
 async def _list(config: Config, wanted: EvidenceFilter, redactor: Redactor, *, as_json: bool) -> int:
     try:
-        async with ledger(config) as database, database.read() as connection:
+        async with ledger(config, asking=True) as database, database.read() as connection:
             found = await list_evidence(connection, wanted)
     except BadCursor as error:
         fail(str(error))
@@ -91,7 +91,7 @@ async def _list(config: Config, wanted: EvidenceFilter, redactor: Redactor, *, a
 
 
 async def _body(config: Config, evidence_id: str, redactor: Redactor, *, as_json: bool) -> int:
-    async with ledger(config) as database, database.read() as connection:
+    async with ledger(config, asking=True) as database, database.read() as connection:
         found = await one(connection, evidence_id)
         content = await body_of(connection, evidence_id)
     if found is None:

@@ -14,6 +14,7 @@ import orjson
 import uvloop
 
 from receiver.config import Config, ConfigError, load_config
+from receiver.config.urls import sqlite_file
 from receiver.ledger import migrate
 from receiver.ledger.database import Database, LedgerError
 from receiver.redaction import Redactor
@@ -30,6 +31,12 @@ def fail(message: str, code: int = USAGE) -> NoReturn:
     sys.exit(code)
 
 
+def unknown(config: Config, source: str, workflow_id: str) -> NoReturn:
+    """Leave with a line that says that there is no such workflow, and which sources there are when that is why."""
+    known = "" if source in config.sources else f"; configured sources: {', '.join(sorted(config.sources)) or 'none'}"
+    fail(f"no workflow {workflow_id!r} is known of source {source!r}{known}", SOME_FAILED)
+
+
 def configured(ctx: click.Context) -> Config:
     """Return the configuration a command was called with; leaves with its errors, a line each."""
     path: Path | None = ctx.find_root().obj
@@ -42,8 +49,15 @@ def configured(ctx: click.Context) -> Config:
 
 
 @asynccontextmanager
-async def ledger(config: Config, *, upgrade_sqlite: bool = True) -> AsyncIterator[Database]:
-    """Open the ledger, checked to be of this version. SQLite is brought up to date by whoever comes first."""
+async def ledger(config: Config, *, upgrade_sqlite: bool = True, asking: bool = False) -> AsyncIterator[Database]:
+    """Open the ledger, checked to be of this version. SQLite is brought up to date by whoever comes first.
+
+    Whoever is only `asking`, in the wrong folder, is told so: no empty ledger is left there.
+    """
+    file = sqlite_file(config.database.url)
+    if file is not None and (asking or not upgrade_sqlite) and not file.exists():
+        more = f"; {config.advice()}" if config.advice() else ""
+        fail(f"there is no ledger at {file} yet: `hookledger serve` makes it{more}")
     database = await Database.open(config.database.url)
     try:
         if database.dialect == "sqlite" and upgrade_sqlite:

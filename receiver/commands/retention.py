@@ -70,7 +70,7 @@ def forget(ctx: click.Context, source: str, workflow_id: str, as_json: bool) -> 
 
 
 async def _forget(config: Config, redactor: Redactor, source: str, workflow_id: str, *, as_json: bool) -> int:
-    async with ledger(config) as database, noted(database, "forget") as record:
+    async with ledger(config, asking=True) as database, noted(database, "forget") as record:
         async with database.read() as connection:
             ids = sorted(await forgetting.evidence_of(connection, source, workflow_id))
             known = await forgetting.keys_of(connection, source, ids)

@@ -59,7 +59,7 @@ def list_tokens(ctx: click.Context, as_json: bool) -> None:
 
 
 async def _list(config: Config, *, as_json: bool) -> int:
-    async with ledger(config) as database, database.read() as connection:
+    async with ledger(config, asking=True) as database, database.read() as connection:
         found = await tokens.listing(connection)
     items = [
         {
@@ -90,7 +90,7 @@ def revoke(ctx: click.Context, name: str) -> None:
 
 
 async def _revoke(config: Config, name: str) -> int:
-    async with ledger(config) as database, database.write() as connection:
+    async with ledger(config, asking=True) as database, database.write() as connection:
         now = datetime.now(UTC)
         done = await tokens.revoke(connection, name, now)
         if done:
@@ -113,7 +113,7 @@ def login_link(ctx: click.Context, name: str, base: str | None, as_json: bool) -
 
 
 async def _login_link(config: Config, name: str, base: str | None, *, as_json: bool) -> int:
-    async with ledger(config) as database, database.write() as connection:
+    async with ledger(config, asking=True) as database, database.write() as connection:
         code = await sessions.make_code(connection, name, await database_now(connection))
     link = f"{(base or _dashboard(config)).rstrip('/')}/login?code={code}"
     if as_json:

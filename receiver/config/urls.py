@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 _SQLITE_WORDS = 'write "sqlite:///hookledger.db" (relative) or "sqlite:////var/lib/hookledger/hookledger.db"'
@@ -85,6 +86,11 @@ def _postgresql_url(value: str) -> str:
     if "password=" in parts.query:
         raise ValueError("must hold its password before the @, not in the query")
     return value
+
+
+def sqlite_file(value: str) -> Path | None:
+    """Return where the file of a database URL is or is to be, None for PostgreSQL."""
+    return Path(value.removeprefix("sqlite:///")) if value.startswith("sqlite:") else None
 
 
 def database_url_public(value: str) -> str:

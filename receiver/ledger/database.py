@@ -7,9 +7,10 @@ transaction stays open behind them.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -115,6 +116,15 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     task.result()
 
 
+def _make_private(file: Path) -> None:
+    """Make an SQLite file that nobody else may read, because prompts are personal data; one that is there stays.
+
+    Never opened when it is there: closing it again would take away the locks that SQLite holds in this process.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 async def now(conn: AsyncConnection) -> datetime:
     """Return the database's clock, aware and UTC (R14). It moves within a transaction. SQLite knows milliseconds."""
     if conn.dialect.name == "postgresql":
@@ -183,9 +193,16 @@ class Database:
                 f"SQLite {found} can corrupt a database that two processes write; pysqlite3 with SQLite {wanted}"
                 " or newer is needed"
             )
-        folder = Path(str(self._url.database)).absolute().parent
-        if not folder.is_dir():
-            raise DatabaseUnavailable(f"cannot open {self.name}: the folder {folder} does not exist")
+        file = Path(str(self._url.database)).absolute()
+        if not file.parent.is_dir():
+            raise DatabaseUnavailable(f"cannot open {self.name}: the folder {file.parent} does not exist")
+        try:
+            _make_private(file)
+        except OSError as error:
+            raise DatabaseUnavailable(f"cannot make {self.name} in {file.parent}: {error.strerror}") from None
+        if not os.access(file, os.R_OK | os.W_OK) or not os.access(file.parent, os.W_OK):
+            # Whoever only reads writes too: SQLite lays its log and its shared memory beside the file.
+            raise DatabaseUnavailable(f"cannot open {self.name}: this user may not write it, or into {file.parent}")
 
     @property
     def dialect(self) -> Dialect:

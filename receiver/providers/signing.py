@@ -66,18 +66,23 @@ def check_signature(
     keys = [(scheme, key) for scheme in schemes for secret in secrets for key in decoded(scheme, secret)]
     if not keys:
         raise BadSignature("this source has no signing secret that upstream could sign with")
-    matched, problem = False, None
+    matched, compared = False, False
+    problems: list[tuple[bool, BadSignature]] = []
     for scheme in schemes:
         try:
             message, given = _presented(scheme, inbound, tolerance, subject)
         except BadSignature as error:
-            problem = problem or error
+            problems.append((scheme.signature in inbound.headers, error))
             continue
         # Every key against every signature: how long it takes tells nothing about which was near.
         tried = [_matches(scheme, key, message, one) for of, key in keys if of is scheme for one in given]
-        matched = matched or any(tried)
-    if not matched:
-        raise problem or BadSignature("no signature of this delivery was made with a secret of this source")
+        matched, compared = matched or any(tried), compared or bool(tried)
+    if matched:
+        return
+    if compared or not problems:
+        raise BadSignature("no signature of this delivery was made with a secret of this source")
+    # What is wrong with a header that came tells more than that another scheme's did not come.
+    raise next((error for came, error in problems if came), problems[0][1])
 
 
 def check_published(scheme: Scheme, inbound: Inbound, keys: JsonObject | None, tolerance: timedelta) -> None:

@@ -144,6 +144,7 @@ class Hooks:
             delivery.source.name,
             refusal.reason,
             delivery.at,
+            detail=refusal.detail,
             headers=scope["headers"],
             body=delivery.body,
             length=delivery.length,

@@ -35,6 +35,7 @@ class _Tally:
 
     last_at: datetime
     count: int = 0
+    detail: str | None = None  # what was wrong with the newest
     samples: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -65,21 +66,24 @@ class Rejections:
         reason: str,
         at: datetime,
         *,
+        detail: str | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
         body: bytes | None = None,
         length: int | None = None,
     ) -> None:
-        """Count one. `source` is None for one we do not know. Of headers only the names are kept, of a body its length
-        and, up to a size, its hash; `length` is for a body that was not read."""
+        """Count one. `source` is None for one we do not know; `detail` is the sentence that was answered. Of headers
+        only the names are kept, of a body its length and, up to a size, its hash; `length` is for a body that was not
+        read."""
         key = (NOBODY if source is None else source, reason)
         tally = self._tallies.setdefault(key, _Tally(at))
         tally.count += 1
-        tally.last_at = at
+        tally.last_at, tally.detail = at, detail
         if len(tally.samples) < SAMPLES:
             names = sorted({name[:_NAME_LENGTH].decode("latin-1") for name, _ in headers})
             tally.samples.append(
                 {
                     "at": at.isoformat(),
+                    "detail": detail,
                     "headers": names[:_NAMES],
                     "length": length if body is None else len(body),
                     "sha256": None if body is None or len(body) > _HASHED else sha256(body).hexdigest(),
@@ -108,12 +112,13 @@ class Rejections:
                 log_event("rejections not written", level="warning", error=error)
             return
         for (source, reason), tally in sorted(taken.items()):
-            log_event("rejected", level="warning", source=source, reason=reason, count=tally.count)
+            log_event("rejected", level="warning", source=source, reason=reason, count=tally.count, detail=tally.detail)
 
     def _put_back(self, taken: dict[tuple[str, str], _Tally]) -> None:
         for key, tally in taken.items():
             newer = self._tallies.setdefault(key, _Tally(tally.last_at))
             newer.count += tally.count
+            newer.detail = newer.detail or tally.detail
             newer.samples = (tally.samples + newer.samples)[-SAMPLES:]
 
 

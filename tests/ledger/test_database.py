@@ -316,6 +316,17 @@ async def test_a_database_that_cannot_be_opened_is_named_without_its_password(
     assert "\n" not in str(caught.value)
 
 
+async def test_a_new_sqlite_file_is_for_its_owner_alone_and_so_is_what_lies_beside_it(tmp_path: Path) -> None:
+    database = await Database.open(f"sqlite:///{tmp_path}/x.db")
+    try:
+        async with database.write() as connection:
+            await connection.exec_driver_sql("CREATE TABLE t (x)")
+        modes = {one.name: one.stat(follow_symlinks=False).st_mode & 0o777 for one in os.scandir(tmp_path)}
+    finally:
+        await database.close()
+    assert modes == dict.fromkeys(("x.db", "x.db-wal", "x.db-shm"), 0o600)
+
+
 async def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(b"not a database, but long enough to be taken for one" * 50)

@@ -16,15 +16,17 @@ from sqlalchemy import update
 
 from receiver.cli import main
 from receiver.ledger import tokens
+from receiver.ledger.attention import Concern, raise_concerns
 from receiver.ledger.database import Database, now
 from receiver.ledger.operations import source_state
-from receiver.ledger.tables import checks
+from receiver.ledger.tables import attention, checks
 from receiver.web.app import build_app
 from receiver.web.server import address_of, bind, running
 from reconciler.examining import clock_finding
 from tests.reconciler.world import KEY, TOKEN, Upstream, World
 
 MakeWorld = Callable[..., World]
+SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def call(world: World, *words: str) -> Result:
@@ -206,6 +208,31 @@ async def test_weak_points_of_trust_are_warnings(make_world: MakeWorld, upstream
     assert {found[about]["severity"] for about in ("trust", "trust of hinted", "trust of shared")} == {"warning"}
     assert found["credentials of hinted"]["severity"] == "problem"
     assert "api_key" in found["credentials of hinted"]["do"]
+
+
+async def test_an_upstream_that_is_never_asked_needs_no_key(make_world: MakeWorld, upstream: Upstream) -> None:
+    upstream.answers["/v2/consumer/workflows"] = (200, {})
+    described = ["[sources.acme]", 'provider = "standard-webhooks"', f'signing_secrets = ["{SIGNING_SECRET}"]']
+    options = 'options = { id = "id", status = "state", statuses = { done = "succeeded" }'
+    told = (await call(make_world(upstream.base_url, *described, options + " }"))).output
+    assert "ok      credentials of acme: upstream is never asked" in told
+    asked = [*described, f'base_url = "{upstream.base_url}"', options + ', status_url = "/{id}" }']
+    told = (await call(make_world(upstream.base_url, *asked))).output
+    assert "ok      credentials of acme: upstream is asked without a key" in told
+
+
+async def test_what_waits_for_a_person_is_told_until_somebody_has_seen_to_it(well: World) -> None:
+    await make_token(well)
+    async with well.database.write() as connection:
+        concern = Concern("delivery", "civitai", "d1", "unreadable")
+        await raise_concerns(connection, [concern], await now(connection))
+    code, found = await findings(well)
+    assert (code, list(found), found["attention"]["do"]) == (0, ["attention"], "hookledger attention")
+    assert "unreadable (1)" in found["attention"]["said"]
+    assert (await call(well)).output.endswith("0 problems, 1 warning\n")
+    async with well.database.write() as connection:
+        await connection.execute(update(attention).values(acknowledged_at=await now(connection)))
+    assert await findings(well) == (0, {})
 
 
 async def test_a_schema_that_is_missing_is_a_problem_and_stays_missing(

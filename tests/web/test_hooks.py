@@ -117,6 +117,7 @@ async def test_a_missing_or_wrong_token_is_answered_401_and_leaves_a_count_and_a
     assert sample["sha256"] == hashlib.sha256(body).hexdigest()
     assert sample["length"] == len(body)
     assert "x-odd" in sample["headers"]
+    assert sample["detail"] == answer.json["detail"]
     assert "secret value" not in str(counted.samples)
 
 
