@@ -16,6 +16,7 @@ from receiver.ledger import attention, bulk, checks, copies, store
 from receiver.ledger.checks import Check, Claim
 from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.policy import Policy
+from receiver.ledger.recent import Recent
 from receiver.ledger.tables import checks as table
 from reconciler.lanes import URGENCY
 from reconciler.pace import Slots
@@ -181,13 +182,15 @@ async def plan_claims(
     now: datetime,
     *,
     at_once: bool = False,
+    recent: Recent | None = None,
 ) -> list[Task]:
     """Decide on claimed checks; those that are not due after all are given back at once and are not in the answer.
 
-    Their rows are locked by the claim, so nobody can have wanted one of them between our look and our writing.
+    Their rows are locked by the claim, so nobody can have wanted one of them between our look and our writing. What is
+    loaded of workflows is put into `recent`, so that the answers need not load it again.
     """
-    names = [(claim.source, claim.id) for claim in claims]
-    found, states = await loaded(connection, names, policies)
+    found = {(claim.source, claim.id): claim.check for claim in claims}
+    states = await loaded(connection, found, policies, recent)
     tasks: list[Task] = []
     waits: list[tuple[Claim, Wait]] = []
     forgotten: list[Claim] = []
@@ -208,19 +211,23 @@ async def plan_claims(
 
 
 async def loaded(
-    connection: AsyncConnection, names: Sequence[tuple[str, str]], policies: Mapping[str, Policy]
-) -> tuple[dict[tuple[str, str], Check], dict[tuple[str, str], WorkflowState]]:
-    """Load checks with their workflows, unlocked. Each check's memory is filled in: what attention is open, and how
-    copies stand where there are any to be made."""
-    found = await checks.load(connection, names, lock=False)
-    states = await store.load(connection, names)
+    connection: AsyncConnection,
+    found: Mapping[tuple[str, str], Check],
+    policies: Mapping[str, Policy],
+    recent: Recent | None = None,
+) -> dict[tuple[str, str], WorkflowState]:
+    """Load the workflows of checks, unlocked, and fill in each check's memory: what attention is open, and how copies
+    stand where there are any to be made."""
+    states = await store.load(connection, found, recent.known(found) if recent is not None else None)
+    if recent is not None:
+        recent.keep(states.values())
     open_kinds = await attention.open_kinds(connection, [s.pk for s in states.values() if s.pk is not None])
     copied = [(s.pk, s.run) for s in states.values() if s.pk is not None and policies[s.source].collect]
     known = await copies.of(connection, copied) if copied else {}
     for key, state in states.items():
         found[key].memory.told = frozenset(open_kinds.get(state.pk or 0, ()))
         found[key].memory.copies = known.get(state.pk or 0, {})
-    return found, states
+    return states
 
 
 _GIVEN_BACK = ("attempts", "leased_until", "leased_by")

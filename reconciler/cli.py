@@ -14,6 +14,7 @@ from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledge
 from receiver.commands.stopping import stopping
 from receiver.config import Config, ConfigError
 from receiver.logs import setup_logging
+from receiver.memory import settle_memory
 from receiver.providers.ids import is_id
 from receiver.redaction import Redactor
 from reconciler.loop import run_daemon, run_pass
@@ -52,6 +53,7 @@ def reconcile(
     redactor = Redactor(config.secret_values())
     setup_logging(redactor)
     names = sources or None
+    settle_memory()
     if watch:
         run(_watch(config, redactor, names))
     run(_pass(config, redactor, names, limit, open_only, dry_run, as_json))

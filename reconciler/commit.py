@@ -13,6 +13,7 @@ from receiver.ledger.apply import apply
 from receiver.ledger.database import Database, DatabaseUnavailable, LedgerError, now
 from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
+from receiver.ledger.recent import Recent
 from receiver.logs import log_event
 
 # What a database in trouble raises.
@@ -31,8 +32,10 @@ class _Waiting:
 class Committer:
     """One writer for all looks of this process: it takes whatever has queued up while it was busy."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, recent: Recent | None = None) -> None:
+        """`recent` holds copies of the workflows that were claimed, and afterwards of those that were written."""
         self._database = database
+        self._recent = recent
         self._queue: deque[list[_Waiting]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._queued = 0
@@ -110,11 +113,15 @@ class Committer:
         for pause in (*_PAUSES, None):
             try:
                 async with self._database.write() as connection:
-                    return await apply(connection, entries, await now(connection))
+                    results = await apply(connection, entries, await now(connection), self._recent)
             except DatabaseUnavailable:
                 if pause is None:
                     raise
                 await asyncio.sleep(pause)
+            else:
+                if self._recent is not None:
+                    self._recent.keep(result.state for result in results)
+                return results
         raise AssertionError("unreachable")
 
 

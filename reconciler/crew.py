@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from receiver.config import Config
 from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer, Result
+from receiver.ledger.recent import Recent
 from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Provider
@@ -36,6 +37,8 @@ _T = TypeVar("_T")
 _Sent = TypeVar("_Sent", Asked, AskedMany)
 
 _MOST_UNWRITTEN = 2 * MOST
+# Workflows a claim has loaded, so that their answers need not: what is claimed ahead, and what is not written yet.
+_REMEMBERED = 2000
 
 
 class Crew:
@@ -61,10 +64,11 @@ class Crew:
         self._redactor = redactor
         names = sorted(config.sources if sources is None else set(sources))
         self.sources = {name: Source.of(config, name, self.clock, providers) for name in names}
-        self.claims = Claims(database, self.sources, self.clock, self.holder, config.server.lease)
+        recent = Recent(_REMEMBERED)
+        self.claims = Claims(database, self.sources, self.clock, self.holder, config.server.lease, recent)
         self.signers = keys.Signers(database, self.sources)
         self.copies = Copies(config, database, self.sources, self.holder, counted=self._tally, stirred=self.stirred)
-        self._committer = Committer(database)
+        self._committer = Committer(database, recent)
         self._teacher = Teacher(database, self.sources)
         self._ready = {name: Ready(source) for name, source in self.sources.items()}
         self._tasks: set[asyncio.Task[Any]] = set()

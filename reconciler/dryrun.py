@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
+from receiver.ledger import checks
 from receiver.ledger.database import Database, now
 from receiver.ledger.tables import checks as table
 from reconciler.claiming import loaded
@@ -31,7 +32,8 @@ async def planned(
         query = select(table.c.source, table.c.id).where(table.c.source.in_(sorted(sources)), due, free)
         rows = (await connection.execute(query.order_by(table.c.due_at).limit(_MOST))).all()
         names = [(row.source, row.id) for row in rows]
-        found, states = await loaded(connection, names, {name: source.policy for name, source in sources.items()})
+        found = await checks.load(connection, names, lock=False)
+        states = await loaded(connection, found, {name: source.policy for name, source in sources.items()})
     plans: list[dict[str, Any]] = []
     for key in names:
         check = found[key]

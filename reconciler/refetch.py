@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from receiver.ledger.entries import Answer, Entry, Look
 from receiver.ledger.records import EvidenceKind, JsonObject, Reading
-from receiver.logs import log_event, without_query
+from receiver.logs import log_event, log_soon, without_query
 from receiver.providers.base import (
     CredentialsRefused,
     ProviderError,
@@ -157,7 +157,7 @@ def entry_of(source: Source, task: Task, look: Look, at: datetime) -> Entry:
 
 
 def _log(source: Source, task: Task, request: Request | None, asked: Asked, seconds: float) -> None:
-    log_event(
+    log_soon(
         "fetch",
         source=source.name,
         id=task.claim.id,

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.config import Budget
 from receiver.ledger.database import Database, now
+from receiver.ledger.recent import Recent
 from reconciler import budgets as counting
 from reconciler import claiming, pauses
 from reconciler.budgets import Counted, RequestLog
@@ -48,13 +49,20 @@ class Claims:
     """What this process holds, and what it may claim. Sources are locked one after the other, by name."""
 
     def __init__(
-        self, database: Database, sources: Mapping[str, Source], clock: LedgerClock, holder: str, lease: timedelta
+        self,
+        database: Database,
+        sources: Mapping[str, Source],
+        clock: LedgerClock,
+        holder: str,
+        lease: timedelta,
+        recent: Recent,
     ) -> None:
         self._database = database
         self._sources = sources
         self._clock = clock
         self._holder = holder
         self._lease = lease
+        self._recent = recent
         self._over: dict[str, list[Over]] = {}
         self._number = 0
 
@@ -143,7 +151,9 @@ class Claims:
             untried_since=untried_since,
         )  # fmt: skip
         policies = {name: source.policy for name, source in self._sources.items()}
-        tasks = await claiming.plan_claims(connection, claims, policies, at, at_once=untried_since is not None)
+        tasks = await claiming.plan_claims(
+            connection, claims, policies, at, at_once=untried_since is not None, recent=self._recent
+        )
         for name in probes - {task.claim.source for task in tasks}:
             await pauses.release_probe(connection, name, at)
         errands: list[Errand] = []

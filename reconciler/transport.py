@@ -116,7 +116,10 @@ class Transport:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._home = origin(account.base_url)
+        parts = urlsplit(account.base_url)
+        self._begins = f"{parts.scheme}://{parts.netloc}/"
         self._reach = reach_of(self._home[1], allow_private=allow_private)
+        self._forbidden = _forbidden(self._home[1], self._reach)
         self._clock = clock
         self._item = item.total_seconds()
         self._concurrency = concurrency
@@ -142,19 +145,24 @@ class Transport:
         Raises ElsewhereRefused for another origin than the account's, UpstreamBusy when there is no answer in time,
         Unreadable when it is too large or packed in a way nobody asked for.
         """
-        try:
-            elsewhere = origin(request.url) != self._home
-        except ValueError:
-            elsewhere = True
-        if elsewhere:
+        if not self._at_home(request.url):
             raise ElsewhereRefused("refused to send a request with the source's credentials away from its base_url")
         sent_at = self._clock()
+        if self._forbidden is not None:
+            raise UpstreamBusy(f"no answer: {self._forbidden}")
         try:
             with _named_by_fault(self._item):
-                vet_host(self._home[1], self._reach)
                 return await self._exchange(request, sent_at)
         except ForbiddenAddress as error:
             raise UpstreamBusy(f"no answer: {error}") from None
+
+    def _at_home(self, url: str) -> bool:
+        if url.startswith(self._begins):
+            return True  # the host ends at that slash for whoever reads it; taking URLs apart costs as much as a read
+        try:
+            return origin(url) == self._home
+        except ValueError:
+            return False
 
     async def _exchange(self, request: Request, sent_at: datetime) -> Response:
         if self._session is None:
@@ -295,6 +303,15 @@ def _named_by_fault(seconds: float) -> Iterator[None]:
         if isinstance(error, TimeoutError):
             raise UpstreamBusy(f"no answer within {seconds:g} s") from None
         raise UpstreamBusy(f"no answer: {_why(error)}") from None
+
+
+def _forbidden(host: str, reach: Reach) -> str | None:
+    """Say why a host may not be asked for, or return None."""
+    try:
+        vet_host(host, reach)
+    except ForbiddenAddress as error:
+        return str(error)
+    return None
 
 
 def _forbidden_in(error: BaseException) -> ForbiddenAddress | None:

@@ -16,9 +16,10 @@ from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledge
 from receiver.config import Config, ConfigError
 from receiver.ledger.database import LedgerError
 from receiver.logs import log_event, setup_logging
+from receiver.memory import settle_memory
 from receiver.redaction import Redactor
 from receiver.web.app import Daemon, build_app
-from receiver.web.server import Server, StartFailed, address_of, bind, settle_memory
+from receiver.web.server import Server, StartFailed, address_of, bind
 from receiver.web.workers import Workers
 
 

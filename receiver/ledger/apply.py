@@ -6,7 +6,7 @@ checks, then dedupe keys), so that batches of several processes cannot block eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -76,16 +76,19 @@ async def apply(
 
 async def _lock(connection: AsyncConnection, batch: Batch, entries: Sequence[Entry], recent: Recent | None) -> None:
     """Make the workflows that are not there, lock all, and load what a batch needs to know of them."""
-    wanted = await _wanted(connection, entries, batch.now)
     names = {(entry.source, entry.workflow_id) for entry in entries if entry.workflow_id is not None}
     if not names:
         return
     known = recent.take(names) if recent is not None else {}
+    wanted = await _wanted(connection, entries, batch.now, known)
     made = await store.create_missing(connection, {key: how for key, how in wanted.items() if key not in known})
     batch.states = await store.lock(connection, names - made.keys(), known) | made
-    forgotten = {key: how for key, how in wanted.items() if key not in batch.states}
-    if forgotten:  # since we knew them; whoever locks before he inserts may be chosen in a deadlock, and tries again
-        made |= await store.create_missing(connection, forgotten)
+    missing = wanted.keys() - batch.states.keys()
+    if (
+        missing
+    ):  # forgotten since we knew them; who locks before he inserts may be chosen in a deadlock, and tries again
+        again = [entry for entry in entries if (entry.source, entry.workflow_id) in missing]
+        made |= await store.create_missing(connection, await _wanted(connection, again, batch.now, ()))
         batch.states |= made
     batch.created = set(made)
     by_us = [(e.source, e.workflow_id) for e in entries if e.kind is not EvidenceKind.DELIVERY and e.workflow_id]
@@ -98,10 +101,17 @@ async def _lock(connection: AsyncConnection, batch: Batch, entries: Sequence[Ent
 
 
 async def _wanted(
-    connection: AsyncConnection, entries: Sequence[Entry], now: datetime
+    connection: AsyncConnection, entries: Sequence[Entry], now: datetime, known: Collection[Key]
 ) -> dict[Key, tuple[datetime, str]]:
-    """Return the workflows that come into being unless they are there, with when and by what they are first seen."""
-    asked = [(entry.source, entry.workflow_id, entry.look) for entry in entries if entry.look]
+    """Return the workflows that come into being unless they are there, with when and by what they are first seen.
+
+    Whether a look has been overtaken is asked only of what is not `known`, and might so be made by it.
+    """
+    asked = [
+        (entry.source, entry.workflow_id, entry.look)
+        for entry in entries
+        if entry.look and (entry.source, entry.workflow_id) not in known
+    ]
     overtaken = await checks.overtaken(connection, asked, now) if asked else set()
     wanted: dict[Key, tuple[datetime, str]] = {}
     for entry in entries:

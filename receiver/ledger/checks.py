@@ -164,7 +164,10 @@ async def want(connection: AsyncConnection, source: str, workflow_id: str, pk: i
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One check taken for one try: `fence` is the number its answer must still have to be applied."""
+    """One check taken for one try: `fence` is the number its answer must still have to be applied.
+
+    `check` is the whole row as the claim has left it, for whoever is to decide what the try is.
+    """
 
     source: str
     id: str
@@ -174,6 +177,7 @@ class Claim:
     attempts: int
     claimed_at: datetime
     leased_until: datetime
+    check: Check
 
 
 async def claim(
@@ -234,13 +238,11 @@ async def _claim_source(
     picked = picked.order_by(urgency, checks.c.due_at).limit(limit)
     if connection.dialect.name == "postgresql":
         picked = picked.with_for_update(skip_locked=True)
-    names = sorted((await connection.execute(picked)).scalars())
-    if not names:
-        return []
     until = now + lease
+    # A part of its own is worked out once; a subquery with SKIP LOCKED may be run again, and pick others then.
     statement = (
         update(checks)
-        .where(checks.c.source == source, checks.c.id.in_(names))
+        .where(checks.c.source == source, checks.c.id.in_(select(picked.cte("picked").c.id)))
         .values(
             fence=checks.c.fence + 1,
             attempts=checks.c.attempts + 1,
@@ -248,10 +250,10 @@ async def _claim_source(
             leased_until=until,
             leased_by=holder,
         )
-        .returning(checks.c.id, checks.c.workflow, checks.c.fence, checks.c.lane, checks.c.attempts)
+        .returning(*checks.c)
     )
-    rows = (await connection.execute(statement)).all()
-    return [Claim(source, row.id, row.workflow, row.fence, row.lane, row.attempts, now, until) for row in rows]
+    found = [_check(dict(row._mapping)) for row in await connection.execute(statement)]
+    return [Claim(source, c.id, c.workflow, c.fence, c.lane, c.memory.attempts, now, until, c) for c in found]
 
 
 async def count_waiting_hints(connection: AsyncConnection, source: str, most: int) -> int:

@@ -33,13 +33,26 @@ async def lock(
     Names without a workflow are absent from the answer. On SQLite the transaction's own write lock does the locking.
     `known` are copies whose maker believes them to be true: one is taken as it is where nobody has written since.
     """
+    return await _found(connection, keys, known, lock=True)
+
+
+async def load(
+    connection: AsyncConnection, keys: Iterable[Key], known: Mapping[Key, WorkflowState] | None = None
+) -> dict[Key, WorkflowState]:
+    """Load workflows with all that is theirs, without a lock: to decide by, not to change; `known` as in `lock`."""
+    return await _found(connection, keys, known, lock=False)
+
+
+async def _found(
+    connection: AsyncConnection, keys: Iterable[Key], known: Mapping[Key, WorkflowState] | None, *, lock: bool
+) -> dict[Key, WorkflowState]:
     wanted = sorted(set(keys))
     if not known:
-        return await _load(connection, ("source", "id"), wanted, lock=True)
+        return await _load(connection, ("source", "id"), wanted, lock=lock)
     found: dict[Key, WorkflowState] = {}
     unknown: list[tuple[int]] = []
     for source, name, pk, version in await bulk.columns_by_keys(
-        connection, workflows, ("source", "id"), wanted, _VERSION, lock=True
+        connection, workflows, ("source", "id"), wanted, _VERSION, lock=lock
     ):
         copy = known.get((source, name))
         if copy is not None and copy.pk == pk and copy.version == version:
@@ -49,11 +62,6 @@ async def lock(
     if unknown:
         found |= await _load(connection, ("pk",), unknown, lock=False)
     return found
-
-
-async def load(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, WorkflowState]:
-    """Load workflows with all that hangs on them, without a lock: to decide by, never to change."""
-    return await _load(connection, ("source", "id"), sorted(set(keys)), lock=False)
 
 
 async def _load(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -127,17 +126,6 @@ class Server(uvicorn.Server):
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
-
-
-def settle_memory() -> None:
-    """Take everything made so far out of the garbage collector's rounds, and make those rarer. For a whole process.
-
-    Each delivery makes some hundred objects and no cycles: collecting as often as Python does by itself costs a fifth
-    of the throughput and doubles the slowest answers.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @asynccontextmanager

@@ -29,9 +29,10 @@ from receiver.ledger.merge import merge, new_state
 from receiver.ledger.nodes import Evidence
 from receiver.ledger.records import Outcome
 from receiver.logs import setup_logging
+from receiver.memory import settle_memory
 from receiver.redaction import Redactor
 from receiver.web.app import build_app
-from receiver.web.server import BACKLOG, Server, bind, settle_memory
+from receiver.web.server import BACKLOG, Server, bind
 
 
 class Storeless(Intake):

@@ -17,7 +17,7 @@ from receiver.ledger.recent import Recent
 from receiver.ledger.records import Level, Trust
 from receiver.ledger.states import Status
 from receiver.ledger.views import view
-from tests.ledger.applying import delivery, loaded, put, saw
+from tests.ledger.applying import answer, claim_one, delivery, loaded, put, saw
 from tests.ledger.histories import arrivals, at, histories
 from tests.ledger.test_order_on_databases import entry_of, names, opened  # noqa: F401 - a fixture
 
@@ -113,3 +113,19 @@ def test_no_more_copies_are_kept_than_were_asked_for() -> None:
     recent = Recent(most=3)
     recent.keep(new_state("civ", f"wf-{n}", at(0), "delivery") for n in range(10))
     assert set(recent.take([("civ", f"wf-{n}") for n in range(10)])) == {("civ", f"wf-{n}") for n in (7, 8, 9)}
+
+
+async def test_a_look_whose_workflow_was_forgotten_since_it_was_claimed_does_not_bring_it_back(
+    database: Database,
+) -> None:
+    await put(database, delivery(1, saw("processing")))
+    claimed = await claim_one(database, 200)
+    recent = Recent()
+    recent.keep([await loaded(database)])
+    async with database.write() as connection:
+        await connection.execute(text("DELETE FROM checks"))
+        await connection.execute(text("DELETE FROM workflows"))
+    async with database.write() as connection:
+        (result,) = await apply(connection, [answer(201, claimed, saw("succeeded"))], at(201), recent)
+    assert (result.stale, result.created) == (True, False)
+    assert await loaded(database) is None
