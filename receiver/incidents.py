@@ -37,6 +37,7 @@ _INPUTS = re.compile(r"(^|_)(ur[il]s?|images?|videos?|audios?|media|files?|sourc
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(?:s|sec|secs|seconds?)?\s*", re.IGNORECASE | re.ASCII)
+_LONGEST_NUMBER = 64  # characters
 _HOOK = re.compile(r"callback|hook|notif", re.IGNORECASE)
 _BADLY = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELED})
 _HTTP = re.compile(r"[45]\d\d", re.ASCII)
@@ -271,7 +272,7 @@ def _seconds(media: JsonObject) -> float | None:
     value = _first(media, "duration_s", "duration", "duration_seconds", "video_duration")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    found = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    found = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) <= _LONGEST_NUMBER else None
     return float(found[1]) if found else None
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -20,7 +21,8 @@ from receiver.redaction import Redactor
 LOGGER = "hookledger"
 
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
-_URL_QUERY = re.compile(r"(https?://[^\s\"'<>?#]*|(?:^|(?<=[\s\"']))/[^\s\"'<>?#]*)[?#][^\s\"'<>]*")
+# A URL, or a path, as a whole: looked for with its query, a long text without one would be read again at each `http`.
+_URL = re.compile(r"(?:https?://|(?:^|(?<=[\s\"']))/)[^\s\"'<>]*+")
 _FRAMES = 12  # of a traceback, the innermost
 _PLAIN = 2000  # bytes of a line that needs no second look; ids have at most 256 characters
 _LONGEST = 8000  # characters of one text; an upstream's error page must not fill a disk
@@ -39,13 +41,18 @@ class JsonLines(logging.Formatter):
         fields = getattr(record, "fields", None)
         if isinstance(fields, dict):
             line["event"] = record.getMessage()
-            line.update((name, _cleaned(value)) for name, value in fields.items() if name not in line)
+            line.update((name, self._cleaned(value)) for name, value in fields.items() if name not in line)
         else:
             # A line of uvicorn's, SQLAlchemy's or another library's, in its own words.
-            line |= {"event": "log", "logger": record.name, "message": _cleaned(record.getMessage())}
+            line |= {"event": "log", "logger": record.name, "message": self._cleaned(record.getMessage())}
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = describe_exception(record.exc_info[1])
+            line["error"] = describe_exception(record.exc_info[1], self._cleaned)
         return self._redactor.bytes(_encoded(line)).decode("utf-8", "replace")
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > _LONGEST:
+            value = self._redactor.text(value)  # before it is cut: half a secret would not be known for one
+        return _cleaned(value)
 
 
 class LineWriter(logging.StreamHandler[TextIO]):
@@ -152,17 +159,20 @@ def without_query(url: str) -> str:
     return _QUERY.sub("", url)
 
 
-def describe_exception(error: BaseException) -> dict[str, Any]:
-    """Return an exception as log data: `type`, `message`, `traceback` (innermost last) and `cause` where it has one."""
+def describe_exception(error: BaseException, cleaned: Callable[[str], str]) -> dict[str, Any]:
+    """Return an exception as log data: `type`, `message`, `traceback` (innermost last) and `cause` where it has one.
+
+    `cleaned` takes out of messages what no log should hold.
+    """
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     told: dict[str, Any] = {
         "type": type(error).__qualname__,
-        "message": _cleaned(_message_of(error)),
+        "message": cleaned(_message_of(error)),
         "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and cause is not error:
-        told["cause"] = {"type": type(cause).__qualname__, "message": _cleaned(_message_of(cause))}
+        told["cause"] = {"type": type(cause).__qualname__, "message": cleaned(_message_of(cause))}
     return told
 
 
@@ -181,7 +191,7 @@ def _cleaned(value: Any) -> Any:
     """Take the query strings out of every URL in a text, and cut it to a length; anything else is left alone."""
     if not isinstance(value, str):
         return value
-    text = _URL_QUERY.sub(r"\1", value) if "?" in value or "#" in value else value
+    text = _URL.sub(lambda url: without_query(url[0]), value) if "?" in value or "#" in value else value
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 

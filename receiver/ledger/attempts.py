@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger.query_parts import JsonObject, stamp
@@ -14,6 +14,7 @@ from receiver.ledger.tables import evidence
 
 MOST_FETCHES = 100
 _MOST_TOLD = 20
+_LARGEST = 2**18
 _REQUEST_ID = ("x-request-id", "request-id", "cf-ray")
 
 
@@ -57,11 +58,16 @@ async def list_fetches(connection: AsyncConnection, pk: int, *, limit: int = MOS
 
 
 async def errors_told(connection: AsyncConnection, pk: int) -> list[Told]:
-    """Return the newest deliveries and refused fetches that have a body, newest first; at most twenty."""
+    """Return the newest deliveries and refused fetches, newest first; at most twenty.
+
+    A body of more than _LARGEST bytes is left out (`b""`): no upstream tells an error at such length.
+    """
     e, held = evidence.c, evidence.alias("held")
     refused = and_(e.kind == EvidenceKind.FETCH, e.http_status >= 400)
+    body = func.coalesce(e.body, held.c.body)
+    told = case((func.length(body) <= _LARGEST, body)).label("body")
     query = (
-        select(e.id, e.seq, e.kind, e.http_status, e.headers, func.coalesce(e.body, held.c.body).label("body"))
+        select(e.id, e.seq, e.kind, e.http_status, e.headers, told)
         .select_from(evidence.outerjoin(held, held.c.id == e.same_as))
         .where(e.workflow == pk, or_(e.kind == EvidenceKind.DELIVERY, refused))
         .order_by(e.seq.desc())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors
+from receiver.ledger.deliveries import body_of
 from receiver.ledger.listing import USUAL
 from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.ledger.records import EvidenceKind, TransitionKind
@@ -97,23 +99,20 @@ class Document:
     body: bytes
 
 
-async def documents(connection: AsyncConnection, pk: int) -> list[Document]:
-    """Return the newest answers to our looks that may hold the whole workflow, newest first; at most ten.
+async def documents(connection: AsyncConnection, pk: int) -> AsyncGenerator[Document, None]:
+    """Yield the newest answers to our looks that may hold the whole workflow, newest first; at most ten.
 
     Not all do: the renewal of one file's URL is an answer too. Who knows the provider's words takes the first that is
-    what it seems.
+    what it seems. One body is read at a time: each may be as large as an answer may be.
     """
-    e, held = evidence.c, evidence.alias("held")
+    e = evidence.c
     query = (
-        select(e.id, e.sent_at, e.recorded_at, e.http_status, func.coalesce(held.c.body, e.body).label("body"))
-        .select_from(evidence.outerjoin(held, held.c.id == e.same_as))
+        select(e.id, e.sent_at, e.recorded_at, e.http_status)
         .where(e.workflow == pk, e.kind == EvidenceKind.FETCH, e.http_status.in_(_WHOLE))
         .order_by(e.seq.desc())
         .limit(_CANDIDATES)
     )
-    rows = (await connection.execute(query)).mappings()
-    return [
-        Document(row["id"], row["sent_at"], row["recorded_at"], row["http_status"], bytes(row["body"]))
-        for row in rows
-        if row["body"]
-    ]
+    for row in (await connection.execute(query)).all():
+        body = await body_of(connection, row.id)
+        if body:
+            yield Document(row.id, row.sent_at, row.recorded_at, row.http_status, body)

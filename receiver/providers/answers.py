@@ -25,7 +25,7 @@ _GONE = frozenset({404, 410})
 # A redirect is never followed with credentials, and where it points is not what was asked for. 402 and the others say
 # that the request will be no better the next time.
 _REFUSED = frozenset({400, 402, 403, 405, 422})
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<]{1,300})", re.IGNORECASE)
 _DELTA = re.compile(r"\d{1,9}", re.ASCII)
 
 

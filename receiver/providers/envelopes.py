@@ -10,7 +10,8 @@ from receiver.providers.base import Unreadable
 from receiver.providers.jsonbody import parse
 
 _LONGEST = 2000  # characters of a message that are kept
-_TITLE = re.compile(r"<title[^>]*>(.{0,300}?)</title>", re.IGNORECASE | re.DOTALL)
+_LOOKED_AT = 16_384  # and of what is no JSON: the title of a page stands at its beginning
+_TITLE = re.compile(r"<title[^<>]*>([^<]{0,300})</title>", re.IGNORECASE)
 
 
 def read_fault(body: bytes) -> Fault:
@@ -23,7 +24,7 @@ def read_fault(body: bytes) -> Fault:
     try:
         value = parse(body)
     except Unreadable:
-        return Fault(message=_plain(body.decode("utf-8", "replace")))
+        return Fault(message=_plain(body[:_LOOKED_AT].decode("utf-8", "replace")))
     if isinstance(value, str):
         return Fault(message=_cut(value))
     if not isinstance(value, dict):

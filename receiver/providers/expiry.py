@@ -16,7 +16,8 @@ _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MILLISECONDS = re.compile(r"\d{12,13}", re.ASCII)
-_JWT = re.compile(r"eyJ[\w-]{2,4096}\.(eyJ[\w-]{2,8192})\.[\w-]{0,2048}", re.ASCII)
+# Only where a word begins, and never given back: else a long run of `eyJeyJ…` is read again from each of its places.
+_JWT = re.compile(r"(?<![\w-])eyJ[\w-]{2,4096}+\.(eyJ[\w-]{2,8192}+)\.[\w-]{0,2048}", re.ASCII)
 
 # Parameters that hold the end itself: Civitai's `exp` (UPSTREAMS §1.8), Azure's `se` and `ske` (the end of the key it
 # was signed with), `Expires` of CloudFront and of the older signatures of AWS, Google and Alibaba, and what CDNs of

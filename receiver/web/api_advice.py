@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -30,9 +32,10 @@ async def advice(request: Request) -> Response:
     known(request, ())
     site = site_of(request)
     try:
-        return answer(site, advise_on(await json_body(request), site.redactor, clock()))
+        told = await asyncio.to_thread(advise_on, await json_body(request), site.redactor, clock())
     except BadAdvice as error:
         raise Problem("bad-advice", str(error)) from None
+    return answer(site, told)
 
 
 @needs("read")

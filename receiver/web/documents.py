@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
+
 from receiver.ledger import queries, trail
 from receiver.ledger.trail import Document
 from receiver.providers import PROVIDERS
 from receiver.providers.base import ProviderError, Response
+from receiver.web.parameters import PARSED_ASIDE
 from receiver.web.problems import Problem
 from receiver.web.site import Site
 from receiver.web.waiting import unknown_workflow
@@ -17,11 +21,12 @@ async def document_of(site: Site, source: str, workflow_id: str) -> Document:
         row = await queries.workflow_row(connection, source, workflow_id)
         if row is None:
             raise unknown_workflow(source, workflow_id)
-        candidates = await trail.documents(connection, row["pk"])
-    found = next((one for one in candidates if _whole(site, source, workflow_id, one)), None)
-    if found is None:
-        raise Problem("no-document", "upstream has not been asked about this workflow yet, or has not shown it")
-    return found
+        async with aclosing(trail.documents(connection, row["pk"])) as found:
+            async for one in found:
+                told = (site, source, workflow_id, one)
+                if await asyncio.to_thread(_whole, *told) if len(one.body) > PARSED_ASIDE else _whole(*told):
+                    return one
+    raise Problem("no-document", "upstream has not been asked about this workflow yet, or has not shown it")
 
 
 def _whole(site: Site, source: str, workflow_id: str, one: Document) -> bool:
