@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 LOOK_EVERY = 0.05  # seconds between two looks at who has waited too long
@@ -19,8 +21,11 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, answer: asyncio.Future[Any], ends: float) -> None:
-        """End a wait at an instant of the loop's clock, or up to LOOK_EVERY later. Instants come in their order."""
-        self._waits.append((ends, answer))
+        """End a wait at an instant of the loop's clock, or up to LOOK_EVERY later."""
+        if self._waits and ends < self._waits[-1][0]:  # seldom: one that was read aside, say, had begun before others
+            insort(self._waits, (ends, answer), key=itemgetter(0))
+        else:
+            self._waits.append((ends, answer))
         if self._timer is None:
             self._timer = answer.get_loop().call_later(LOOK_EVERY, self._look, answer.get_loop())
 

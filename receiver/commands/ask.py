@@ -85,7 +85,7 @@ async def _one(
         row = await queries.workflow_row(connection, source, workflow_id)
         if row is None:
             unknown(config, source, workflow_id)
-        workflow = with_advice(await queries.as_json(connection, [row], datetime.now(UTC)), config)[0]
+        workflow = with_advice([await queries.one(connection, row, datetime.now(UTC))], config)[0]
         transitions = await trail.list_transitions(connection, row["pk"], limit=_TIMELINE)
         evidence = await trail.list_evidence(connection, row["pk"], limit=_TIMELINE)
     return workflow, transitions["items"], evidence["items"]

@@ -43,8 +43,11 @@ async def workflow(connection: AsyncConnection, source: str, workflow_id: str, n
     `now` says which URLs still work.
     """
     row = await workflow_row(connection, source, workflow_id)
-    if row is None:
-        return None
+    return None if row is None else await one(connection, row, now)
+
+
+async def one(connection: AsyncConnection, row: Row, now: datetime) -> JsonObject:
+    """Return a workflow's own row as `workflow` does."""
     (found,) = await as_json(connection, [row], now)
     if found["check"] is not None:
         found["check"]["because"] = await _because(connection, row, found, now)

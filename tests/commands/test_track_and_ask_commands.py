@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from receiver.ledger import learning
+from receiver.ledger.database import Database
+from receiver.ledger.durations import Durations
 from tests.commands.conftest import HOOK_TOKEN, Command
 
 ANSWER = {
@@ -145,3 +150,23 @@ def test_upstreams_texts_cannot_steer_a_terminal(hookledger: Command) -> None:
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[bold]red" in text
+
+
+async def taught(database_url: str) -> None:
+    """Let the ledger know that whatever `civ` does takes about twenty seconds."""
+    known = Durations()
+    for _ in range(20):
+        known.add(Durations.of(20.0))
+    database = await Database.open(database_url)
+    try:
+        async with database.write() as connection:
+            await learning.write(connection, {"civ": {("", ""): known}}, datetime.now(UTC))
+    finally:
+        await database.close()
+
+
+def test_show_says_why_the_next_look_is_when_it_is(hookledger: Command, database_url: str) -> None:
+    assert hookledger("track", "civ", "wf-2").code == 0
+    asyncio.run(taught(database_url))
+    assert "alive now end by then" in hookledger("show", "civ", "wf-2").out
+    assert "alive now end by then" in hookledger("show", "civ", "wf-2", "--json").json["check"]["because"]
