@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -43,11 +43,11 @@ def _value(value: object, wanted: type) -> Any:
     if wanted is datetime:
         try:
             at = datetime.fromisoformat(value) if type(value) is str else None
-        except ValueError:
-            at = None
-        if at is None or at.tzinfo is None:
-            raise BadCursor
-        return at
+            if at is None or at.tzinfo is None:
+                raise BadCursor
+            return at.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise BadCursor from None
     if type(value) is not wanted or (type(value) is int and not 0 <= value < _LARGEST):
         raise BadCursor
     if type(value) is str and "\0" in value:

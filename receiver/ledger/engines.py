@@ -41,11 +41,11 @@ BY_KEY = {
     "jit": "off",
 }
 
-# What a driver raises by itself, outside SQLAlchemy's wrapping. asyncpg's InternalClientError, which is none of its
-# other errors, comes of a connection that dies at the wrong moment: "another operation is in progress".
-DRIVER_ERRORS = (
-    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite.Error,
-)  # fmt: skip
+# The drivers' own errors. asyncpg's InternalClientError, which is none of its others, comes of a connection that dies
+# at the wrong moment: "another operation is in progress".
+DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite.Error)
+# What a driver raises by itself, outside SQLAlchemy's wrapping.
+DRIVER_ERRORS = (OSError, TimeoutError, *DRIVERS_OWN)
 # What may come out of connecting and of beginning a transaction.
 CONNECT_ERRORS = (*DRIVER_ERRORS, DBAPIError, PoolTimeout)
 

@@ -69,9 +69,10 @@ def place_of(given: str, dialect: str) -> Place:
 
 def _is_instant(at: str) -> bool:
     try:
-        return datetime.fromisoformat(at).tzinfo is not None
+        found = datetime.fromisoformat(at)
     except ValueError:
         return False
+    return found.tzinfo is not None and 2000 <= found.year < 9999
 
 
 def _bounds(snapshot: str) -> tuple[int, int]:

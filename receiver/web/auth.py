@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from functools import wraps
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.ledger import tokens
-from receiver.ledger.database import LedgerError
 from receiver.ledger.tokens import Token
-from receiver.logs import log_event
 from receiver.web.answers import clock, site_of
 from receiver.web.problems import Problem, as_answer, problem_of
-from receiver.web.site import Site
-from receiver.web.visitors import visitor_of
+from receiver.web.visitors import note_use, visitor_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -68,7 +64,7 @@ async def require(request: Request, scope: str) -> Token:
             f"this needs a token with the scope {scope}; {token.name} has {token.scope}",
             headers={"www-authenticate": challenge},
         )
-    await _remember(site, token, clock())
+    await note_use(site, token, clock())
     return token
 
 
@@ -83,13 +79,3 @@ def _refused(given: str | None) -> Problem:
 def _bearer(request: Request) -> str | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     return value.strip() or None if scheme.lower() == "bearer" else None
-
-
-async def _remember(site: Site, token: Token, now: datetime) -> None:
-    if not tokens.use_is_news(token, now):
-        return
-    try:
-        async with site.database.write() as connection:
-            await tokens.used(connection, token.name, now)
-    except LedgerError as error:
-        log_event("token", level="warning", name=token.name, problem=f"its use was not written down: {error}")

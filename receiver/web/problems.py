@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from starlette.routing import Match, Route
 
 from receiver.intake import IntakeFull, IntakeUnavailable
 from receiver.ledger.database import LedgerError
+from receiver.ledger.engines import DRIVERS_OWN
 from receiver.logs import log_event, without_query
 from receiver.web.site import Site
 
@@ -105,12 +107,20 @@ def problem_of(error: Exception, path: str = "") -> Problem:
         return error
     if isinstance(error, HTTPException):
         return _of_http(error)
-    if isinstance(error, (LedgerError, IntakeFull, IntakeUnavailable)):
-        log_event("database", level="error", path=without_query(path), problem=str(error))
+    if _is_the_ledgers(error):
+        told = error if isinstance(error, DBAPIError) else None  # which says by itself where it came from
+        log_event("database", level="error", error=told, path=without_query(path), problem=str(error))
         return Problem("database", "the ledger cannot be reached just now; try again", headers={"retry-after": "2"})
     name = secrets.token_hex(8)
     log_event("unexpected", level="error", error=error, path=without_query(path), id=name)
     return Problem("internal", f"this is our fault; the log tells more under {name}", id=name)
+
+
+def _is_the_ledgers(error: Exception) -> bool:
+    """Whether the ledger cannot be reached, or is not as it should be; what we asked of it was right."""
+    if isinstance(error, DBAPIError):
+        return not isinstance(error, (IntegrityError, DataError))
+    return isinstance(error, (LedgerError, IntakeFull, IntakeUnavailable, *DRIVERS_OWN))
 
 
 def _of_http(error: HTTPException) -> Problem:

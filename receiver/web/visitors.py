@@ -7,18 +7,23 @@ through, writes keep out by themselves: see `came_from_here` and `Visitor.vouche
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.ledger import sessions, tokens
 from receiver.ledger.database import LedgerError
+from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.sessions import LONGEST, Session
+from receiver.ledger.tokens import Token
 from receiver.logs import log_event
 from receiver.web.answers import clock, site_of
+from receiver.web.site import Site
 
 _COOKIE, _SECURE_COOKIE = "hookledger", "__Host-hookledger"
 _LONGEST_COOKIE = 64  # characters; ours are 43
@@ -64,16 +69,25 @@ async def visitor_of(request: Request) -> Visitor | None:
         session = await sessions.find(connection, secret, now)
     if session is None:
         return None
-    until, news = session.lengthened(now), tokens.use_is_news(session.token, now)
-    if until is not None or news:
-        try:
-            async with site.database.write() as connection:
-                if until is not None:
-                    await sessions.lengthen(connection, session, until)
-                await tokens.used(connection, session.token.name, now)
-        except LedgerError as error:
-            log_event("token", level="warning", name=session.token.name, problem=f"its use was not written: {error}")
+    await note_use(site, session.token, now, session)
     return Visitor(session)
+
+
+async def note_use(site: Site, token: Token, now: datetime, session: Session | None = None) -> None:
+    """Write down, now and then, that a token was used, and let a session that is in use last.
+
+    A ledger that cannot be written is no reason not to answer who only asks.
+    """
+    until = session.lengthened(now) if session is not None else None
+    if until is None and not tokens.use_is_news(token, now):
+        return
+    try:
+        async with site.database.write() as connection:
+            if session is not None and until is not None:
+                await sessions.lengthen(connection, session, until)
+            await tokens.used(connection, token.name, now)
+    except (LedgerError, DBAPIError, *DRIVER_ERRORS) as error:
+        log_event("token", level="warning", name=token.name, problem=f"its use was not written down: {error}")
 
 
 def came_from_here(request: Request) -> bool:
