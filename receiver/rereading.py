@@ -17,6 +17,7 @@ from receiver.ledger.apply import AGAIN, REPEATED
 from receiver.ledger.entries import Answer, Entry, Look
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Reading, Trust
+from receiver.ledger.taking import GONE
 from receiver.logs import log_event
 from receiver.providers import PROVIDERS
 from receiver.providers.base import (
@@ -176,10 +177,11 @@ class Rereader:
             return Reread(row, entry, name if fresh else held["id"], fresh)
         if "track" in decision:
             return Reread(row, self._tracked(decision, row["sent_at"]), name)
-        if ACKNOWLEDGED in decision or REPLAYED in decision:
-            nothing = Reading(row["workflow_id"])
-            kind = EvidenceKind.DECISION
-            return Reread(row, Entry(self.source, self.policy, kind, row["sent_at"], row["workflow_id"], nothing), name)
+        if ACKNOWLEDGED in decision or REPLAYED in decision or GONE in decision:
+            nothing, workflow_id = Reading(row["workflow_id"]), row["workflow_id"]
+            entry = Entry(self.source, self.policy, EvidenceKind.DECISION, row["sent_at"], workflow_id, nothing)
+            entry.decision = decision
+            return Reread(row, entry, name)
         raise NotReplayable("a decision of a kind that is not known")
 
     def _tracked(self, decision: Mapping[str, Any], at: datetime) -> Entry | None:

@@ -33,7 +33,7 @@ _FIELDS = (
 )  # fmt: skip
 
 
-_VANISHED = "never: upstream answers that it does not know it, so this ending is only what a delivery said"
+_VANISHED = "never: upstream answers that it does not know it, so this ending is only what was said or concluded"
 
 _COLUMNS = ("source", "id", "status", "first_seen_at", "finished_at", "next_check_at", "attention", "ref")
 

@@ -105,7 +105,9 @@ class SourceConfig(Section):
         default=None, description="How long without news before we ask.", json_schema_extra=_PER_PROVIDER
     )
     on_gone: Literal["flag", "expire"] = Field(
-        default="flag", description="What a workflow that upstream no longer knows becomes: `flag` tells a person."
+        default="flag",
+        description="What becomes of a workflow that upstream does not know, asked three times: `flag` tells a person,"
+        " `expire` ends it as `expired`, provisionally, once upstream has shown another one since.",
     )
     keep_fresh: Duration = Field(
         default=timedelta(hours=1),
@@ -155,13 +157,6 @@ class SourceConfig(Section):
             raise ValueError(f"no such provider; known: {', '.join(sorted(known)) or 'none'}")
         return value
 
-    @field_validator("on_gone")
-    @classmethod
-    def _only_flag(cls, value: str) -> str:
-        if value == "expire":
-            raise ValueError('"expire" is not built yet; write "flag" or leave it out')
-        return value
-
     @field_validator("base_url")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
@@ -174,6 +169,8 @@ class SourceConfig(Section):
         problem = _trust_problem(self, provider.habits) or _transport_problem(self)
         if not problem and isinstance(provider, Particular):
             problem = provider.account_problem(self.account(""))
+        if not problem and self.on_gone == "expire" and self.brake >= 1:
+            problem = 'on_gone = "expire" needs a brake below 1: an expired key could end every workflow there is'
         if problem:
             raise ValueError(problem)
         return self
@@ -222,6 +219,7 @@ class SourceConfig(Section):
             hint_quota=self.hint_quota,
             lease=lease,
             collect=self.collect,
+            expire_gone=self.on_gone == "expire",
             retry_horizon=self._habits.retry_horizon,
             bulk=self._habits.bulk_size,
             learned=self._learned,

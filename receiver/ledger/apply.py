@@ -12,7 +12,19 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, checks, copies, correlation, evidence, figures, hints, labels, looks, store
+from receiver.ledger import (
+    attention,
+    checks,
+    copies,
+    correlation,
+    evidence,
+    figures,
+    hints,
+    labels,
+    looks,
+    store,
+    vanishing,
+)
 from receiver.ledger.attention import Concern
 from receiver.ledger.checks import Check
 from receiver.ledger.entries import Answer, Entry, Result
@@ -65,6 +77,8 @@ async def apply(
     quota = await hints.take_quota(connection, entries, batch.checks, batch.states, now)
     fresh = await _recognise(connection, entries, batch, quota)
     results = [_one(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
+    for decision in await vanishing.forgotten(connection, entries, batch.states, batch.checks):
+        _decide(batch, decision)
     policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
     touched = [(batch.states[key], policy) for key, policy in policies.items() if key in batch.states]
     batch.copies = await copies.attend(connection, touched, now)
@@ -208,6 +222,14 @@ def settle_batch(batch: Batch, entry: Entry, state: WorkflowState, merged: Merge
         check.dirty = True
     if merged.contested:
         batch.raised.append(Concern("workflow", state.source, state.id, "contradicted", state.pk, name))
+
+
+def _decide(batch: Batch, entry: Entry) -> None:
+    """Take in a decision drawn from what the batch brought; a person need not be told of it."""
+    state, name = batch.states[entry.source, entry.workflow_id or ""], evidence.new_id()
+    settle_batch(batch, entry, state, take(state, entry, name, batch.now, fresh=True), name)
+    _keep(batch, entry, name, Outcome.APPLIED, state)
+    batch.raised = [one for one in batch.raised if one.workflow != state.pk or one.kind != "gone"]
 
 
 def forgive(check: Check, now: datetime) -> None:

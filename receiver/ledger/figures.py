@@ -90,6 +90,8 @@ def ending(
         yield f"learned.{finished_via}"
     if finished_at is None:
         return
+    if finished_via == "inferred":
+        return  # upstream forgot it: there is no end that a delivery could have missed, or that we learned late
     if delivered_at is None or delivered_at > finished_at + horizon + PATIENCE:
         yield "undelivered"
     if completed_at is not None:

@@ -103,6 +103,16 @@ def take_gone(state: WorkflowState, evidence: Evidence, out: Merged) -> None:
         conclude_open(state, evidence, out)
 
 
+def expire(state: WorkflowState, evidence: Evidence, out: Merged) -> None:
+    """End a workflow upstream has forgotten, and what is open in it; whoever speaks of it again takes that back."""
+    node = state.node
+    if node.status.terminal:
+        return
+    _move(node, Status.EXPIRED, node.status, TransitionKind.INFERRED, evidence, out)
+    state.put("vanished_at", evidence.recorded_at)
+    conclude_open(state, evidence, out)
+
+
 def conclude_open(state: WorkflowState, evidence: Evidence, out: Merged) -> None:
     """Infer the end of every open child: upstream has forgotten the workflow, so that nobody can say better (R8)."""
     for child in state.children():

@@ -34,12 +34,15 @@ def merge(state: WorkflowState, reading: Reading, evidence: Evidence, *, restart
         return out
     if restartable and look and newest:
         runs.begin_if_restarted(state, reading, evidence)
+    forgotten = state.node.inferred_from is not None
     for observation in reading.observations:
         node = _node_for(state, observation, evidence)
         _apply(state, node, observation, evidence, out, look=look)
     if reading.ephemeral is not None:
         state.put("ephemeral", reading.ephemeral)
     fields.see_blobs(state, reading, evidence)
+    if forgotten and state.node.inferred_from is None:
+        state.put("vanished_at", None)  # somebody has spoken of it since
     if look and newest:
         state.put("asked_at", evidence.instant)
         state.put("vanished_at", None)
@@ -57,6 +60,14 @@ def merge_gone(state: WorkflowState, evidence: Evidence) -> Merged:
     """Apply a look that upstream answered with 404 or 410."""
     out = Merged()
     inference.take_gone(state, evidence, out)
+    inference.revise(state, evidence, out)
+    return out
+
+
+def merge_forgotten(state: WorkflowState, evidence: Evidence) -> Merged:
+    """Apply the decision that a workflow upstream has forgotten counts as expired (`on_gone`)."""
+    out = Merged()
+    inference.expire(state, evidence, out)
     inference.revise(state, evidence, out)
     return out
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from receiver.ledger.nodes import AHEAD, CONCURRENT, SPACED, Evidence, Merged, Node
-from receiver.ledger.records import Observation, Transition, TransitionKind
+from receiver.ledger.records import EvidenceKind, Level, Observation, Transition, TransitionKind
 from receiver.ledger.states import Move, Status, move
 
 
@@ -154,9 +155,22 @@ def _event_on_inferred(node: Node, observation: Observation, evidence: Evidence,
                 node.put("confirmed_at", evidence.recorded_at)
         else:
             set_status(node, status, TransitionKind.APPLIED, observation, evidence, out)
+    elif node.level is Level.WORKFLOW:
+        if evidence.kind is EvidenceKind.DELIVERY and evidence.instant >= node.status_seen_at - CONCURRENT:
+            _revive(node, observation, evidence, out)
     elif not older and move(node.inferred_from, status) is Move.ADVANCE:
         node.put("inferred_from", status)
         node.put("upstream_status", observation.word)
+
+
+def _revive(node: Node, observation: Observation, evidence: Evidence, out: Merged) -> None:
+    """Take back that a workflow was forgotten: upstream speaks of it. An event moves it no further back than it was."""
+    known, word = node.inferred_from, node.upstream_status
+    assert known is not None
+    assert observation.status is not None
+    ahead = evidence.kind is EvidenceKind.FETCH or move(known, observation.status) is Move.ADVANCE
+    seen = observation if ahead else replace(observation, status=known, word=word)
+    set_status(node, seen.status or known, TransitionKind.RETRACTED, seen, evidence, out)
 
 
 def take_look(node: Node, observation: Observation, evidence: Evidence, out: Merged) -> bool:
@@ -195,6 +209,9 @@ def _beats(node: Node, evidence: Evidence) -> bool:
 def _look_at_ended(node: Node, observation: Observation, evidence: Evidence, out: Merged) -> bool:
     status = observation.status
     assert status is not None
+    if node.inferred_from is not None and not status.terminal and node.level is Level.WORKFLOW:
+        _revive(node, observation, evidence, out)
+        return True
     if node.inferred_from is not None and not status.terminal:
         node.put("inferred_from", status)  # still open under an ended parent: the inference is drawn again
         node.put("upstream_status", observation.word)

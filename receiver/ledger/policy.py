@@ -20,6 +20,7 @@ class Policy:
     `retry_horizon` is for how long upstream tries to deliver one event (R18).
     `bulk` is for how many workflows one read may answer. `learned` is what endings so far have taught of this source.
     `collect` says that outputs are copied before upstream deletes them.
+    `expire_gone` says that what upstream has forgotten ends as expired (`vanishing`).
     `hint_quota` is how many unsigned, untokened deliveries a source may have kept in an hour.
     """
 
@@ -33,6 +34,7 @@ class Policy:
     outputs_live: timedelta | None = None
     lease: timedelta = timedelta(seconds=90)
     collect: bool = False
+    expire_gone: bool = False
     retry_horizon: timedelta = timedelta(0)
     bulk: int = 1
     learned: Learned = field(default_factory=Learned, compare=False)

@@ -6,9 +6,12 @@ from datetime import datetime
 
 from receiver.ledger.entries import Answer, Entry
 from receiver.ledger.looks import refuse_renewal
-from receiver.ledger.merge import by_hand, merge, merge_gone
+from receiver.ledger.merge import by_hand, merge, merge_forgotten, merge_gone
 from receiver.ledger.nodes import ABOUT, Evidence, Merged, WorkflowState
 from receiver.ledger.records import EvidenceKind
+
+# The decision that ends what upstream has forgotten (`vanishing`).
+GONE = "gone"
 
 
 def via(entry: Entry) -> str:
@@ -33,6 +36,8 @@ def take(
     # old as when it came first: a look sent since knows better (R4).
     at = min(entry.at, now, first_at or now)
     facts = Evidence(name, entry.kind, at, now, via(entry), entry.trust, entry.http_date, fresh)
+    if GONE in (entry.decision or {}):
+        return _by_itself(state, merge_forgotten(state, facts))
     reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
     merged = _by_itself(state, merge(state, reading, facts, restartable=entry.policy.restartable))
     tell(state, entry)

@@ -114,7 +114,6 @@ def test_a_source_without_a_provider_is_told_so(problem: Problem) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('on_gone = "expire"', "not built yet"),
         ('on_gone = "delete"', "'flag' or 'expire'"),
         ("brake = 0", "above 0 and up to 1"),
         ("brake = true", "above 0 and up to 1"),
@@ -205,6 +204,12 @@ def test_what_a_source_sets_overrides_its_providers_habits(
     assert getattr(source(line).policy("it"), field) == value
 
 
+def test_what_upstream_has_forgotten_expires_only_where_the_brake_is_on(source: Source, problem: Problem) -> None:
+    lines = ('trust = "none"', 'on_gone = "expire"')
+    assert source(*lines[1:]).policy("it").expire_gone
+    assert "needs a brake below 1" in problem(table(*lines, "brake = 1"))
+
+
 @pytest.mark.parametrize(
     ("line", "field", "value"),
     [
@@ -227,6 +232,7 @@ def test_what_a_source_sets_reaches_its_account(source: Source, line: str, field
         ("allow_private = true", "allow_private", "True"),
         ("collect = false", "collect", "False"),
         ('on_gone = "flag"', "on_gone", "flag"),
+        ('on_gone = "expire"', "on_gone", "expire"),
         ("brake = 0.8", "brake", "0.8"),
         ('brake = "0.25"', "brake", "0.25"),
     ],

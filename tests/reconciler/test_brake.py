@@ -14,6 +14,7 @@ from receiver.ledger.database import Database
 from receiver.ledger.entries import Answer
 from receiver.ledger.tables import checks, transitions
 from receiver.redaction import Redactor
+from receiver.replaying import Replay
 from reconciler.brake import BRAKE, SAMPLE, UNREACHABLE, Health, probe_after
 from reconciler.loop import run_pass
 from tests.reconciler.test_plan import at
@@ -152,3 +153,41 @@ async def test_a_source_whose_brake_is_off_is_believed(make: Make, upstream: Ups
     await one_pass(world)
     assert {row.misses for row in await world.rows(checks)} == {1}
     assert (await world.rows_of_sources())[0].paused_because is None
+
+
+@pytest.mark.parametrize("many", [3, MANY])
+async def test_a_key_whose_expiry_makes_everything_404_ends_nothing_although_what_is_gone_expires(
+    make: Make, upstream: Upstream, many: int
+) -> None:
+    """Three are too few for the brake to stop the source: then nothing is shown either that proves the key."""
+    world = make('on_gone = "expire"')
+    key = Revocable(upstream, 404, after=many // 3)
+    for n in range(many):
+        await world.track(f"wf{n:04}", ago=AGO)
+    for _ in range(8):
+        await one_pass(world)
+        await world.let_pass(timedelta(seconds=100))
+    assert {row.to_status for row in await world.rows(transitions)} <= {"unassigned", "processing"}
+    key.give_back()
+    await world.let_pass(timedelta(days=1))
+    for _ in range(4):
+        await one_pass(world)
+        await world.let_pass(timedelta(seconds=150))
+    assert {await world.status(f"wf{n:04}") for n in range(many)} == {"succeeded"}
+
+
+async def test_what_upstream_alone_has_forgotten_expires_and_replays(make: Make, upstream: Upstream) -> None:
+    world = make('on_gone = "expire"')
+    upstream.answers["/gone"] = (404, {"status": 404})
+    upstream.answers[""] = lambda: (200, document(upstream.seen[-1].path.rpartition("/")[2], "processing"))
+    for name in ("gone", "one", "two"):
+        await world.deliver(name, "processing", ago=2 * AGO)
+    for _ in range(4):
+        await one_pass(world)
+        await world.let_pass(timedelta(seconds=130))
+    assert [await world.status(name) for name in ("gone", "one", "two")] == ["expired", "processing", "processing"]
+    assert await world.open_attention() == []
+    replay = Replay(world.config, world.database)
+    differs = {told["what"] async for one in replay.differences() for told in one.differences}
+    assert all(what.endswith("_at") for what in differs), "instants, which the test itself made older"
+    assert (replay.report.workflows, replay.report.not_replayable) == (3, {})
