@@ -22,6 +22,7 @@ from receiver.ledger import (
     hints,
     labels,
     looks,
+    reminders,
     store,
     vanishing,
 )
@@ -32,7 +33,7 @@ from receiver.ledger.nodes import SPACED, Merged, WorkflowState
 from receiver.ledger.policy import Policy
 from receiver.ledger.recent import Recent
 from receiver.ledger.records import EvidenceKind, Outcome, Transition
-from receiver.ledger.schedule import deadline_of, plan_check, uncollected_from
+from receiver.ledger.schedule import plan_check
 from receiver.ledger.store import Key
 from receiver.ledger.taking import first_via, take, take_answer, tell
 from receiver.ledger.together import Together
@@ -98,9 +99,8 @@ async def _lock(connection: AsyncConnection, batch: Batch, entries: Sequence[Ent
     made = await store.create_missing(connection, {key: how for key, how in wanted.items() if key not in known})
     batch.states = await store.lock(connection, names - made.keys(), known) | made
     missing = wanted.keys() - batch.states.keys()
-    if (
-        missing
-    ):  # forgotten since we knew them; who locks before he inserts may be chosen in a deadlock, and tries again
+    if missing:
+        # Forgotten since we knew them. Whoever locks before he inserts may be chosen in a deadlock, and tries again.
         again = [entry for entry in entries if (entry.source, entry.workflow_id) in missing]
         made |= await store.create_missing(connection, await _wanted(connection, again, batch.now, ()))
         batch.states |= made
@@ -205,9 +205,9 @@ def _merge_repeated(batch: Batch, entry: Entry, state: WorkflowState, name: str)
 
 def _without_body(entry: Entry) -> Entry:
     """Return a decision to read evidence once more; `trust` stays what it was read with."""
-    decision = entry.decision if entry.again is None else {AGAIN: entry.again}
-    bare = replace(entry, kind=EvidenceKind.DECISION, decision=decision, body=b"", body_sha256="", identity=None)
-    return replace(bare, headers={})
+    told = entry.decision if entry.again is None else {AGAIN: entry.again}
+    kind = EvidenceKind.DECISION
+    return replace(entry, kind=kind, decision=told, body=b"", body_sha256="", identity=None, headers={})
 
 
 def settle_batch(batch: Batch, entry: Entry, state: WorkflowState, merged: Merged, name: str) -> None:
@@ -316,7 +316,11 @@ def _plan(batch: Batch, policies: Mapping[Key, Policy]) -> None:
         if state is not None:
             check.workflow = state.pk
             check.memory.copies = batch.copies.get(state.pk or 0, {})
-            check.memory.told = frozenset(_told_in_time(batch, state, policy))
+            open_kinds = batch.concerns.get(state.pk or 0, set())
+            told = reminders.by_the_clock(state, policy, open_kinds, check.memory.copies, batch.now)
+            check.memory.told = frozenset(told.open)
+            batch.raised += told.raised
+            batch.closed += [(state.source, state.id, kinds) for kinds in told.closed]
         if state is None and check.workflow is not None:
             continue
         due = plan_check(state, check.memory, policy)
@@ -325,24 +329,6 @@ def _plan(batch: Batch, policies: Mapping[Key, Policy]) -> None:
             raised = {one.kind for one in batch.raised if one.workflow == state.pk}
             if not (raised | check.memory.told).isdisjoint(attention.FAILURES):
                 batch.closed.append((state.source, state.id, attention.FAILURES))
-
-
-def _told_in_time(batch: Batch, state: WorkflowState, policy: Policy) -> set[str]:
-    """Return the kinds of attention that are open for a workflow, after opening and closing by the clock."""
-    kinds = batch.concerns.get(state.pk or 0, set())
-    if state.node.status.terminal:
-        if kinds & {"overdue", "gone"}:
-            batch.closed.append((state.source, state.id, ("overdue", "gone")))
-        from_then, kind = uncollected_from(state, policy, batch.copies.get(state.pk or 0, {})), "uncollected"
-    else:
-        from_then, kind = deadline_of(state, policy), "overdue"
-    if kind == "uncollected" and kind in kinds and from_then is not None and batch.now < from_then:
-        batch.closed.append((state.source, state.id, (kind,)))  # a renewal put upstream's deletion off
-        return kinds - {kind}
-    if from_then is None or batch.now < from_then or kind in kinds:
-        return kinds
-    batch.raised.append(Concern("workflow", state.source, state.id, kind, state.pk))
-    return {*kinds, kind}
 
 
 async def _write(connection: AsyncConnection, batch: Batch, changed: figures.Amounts) -> None:
