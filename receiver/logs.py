@@ -162,14 +162,13 @@ def without_query(url: str) -> str:
 def describe_exception(error: BaseException, cleaned: Callable[[str], str]) -> dict[str, Any]:
     """Return an exception as log data: `type`, `message`, `traceback` (innermost last) and `cause` where it has one.
 
-    `cleaned` takes out of messages what no log should hold.
+    `cleaned` takes out of messages what no log should hold. An error whose class is marked `whole_message` has said all
+    there is in its sentence: a line a second of an outage needs no traceback.
     """
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    told: dict[str, Any] = {
-        "type": type(error).__qualname__,
-        "message": cleaned(_message_of(error)),
-        "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-    }
+    told: dict[str, Any] = {"type": type(error).__qualname__, "message": cleaned(_message_of(error))}
+    if not getattr(error, "whole_message", False):
+        frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+        told["traceback"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and cause is not error:
         told["cause"] = {"type": type(cause).__qualname__, "message": cleaned(_message_of(cause))}

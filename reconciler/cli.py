@@ -51,7 +51,7 @@ def reconcile(
     except ConfigError as error:
         fail(str(error))
     redactor = Redactor(config.secret_values())
-    setup_logging(redactor)
+    setup_logging(redactor, config.server.log_level)
     names = sources or None
     settle_memory()
     if watch:

@@ -162,6 +162,8 @@ async def run_daemon(
                 log_event("database-away", level="error", error=error, retry_in=outage)
                 await _wait(outage, stop)
                 continue
+            if outage:
+                log_event("database-back")
             outage = 0.0
             if not taken:
                 await _wait(IDLE, crew.stirred, stop)

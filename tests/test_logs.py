@@ -18,6 +18,10 @@ from receiver.redaction import Redactor
 TOKEN = "hook-token-of-civitai-0001"
 
 
+class _Whole(Exception):
+    whole_message = True
+
+
 class Lines(io.StringIO):
     """A stream that gives back what was logged."""
 
@@ -208,3 +212,9 @@ async def test_what_may_hold_a_query_string_is_cleaned_as_every_line_is(lines: L
 def test_a_line_without_an_event_loop_is_written_at_once(lines: Lines) -> None:
     log_soon("delivery", workflow="wf-1", word="\ud800")
     assert lines.one()["workflow"] == "wf-1"
+
+
+def test_an_error_that_has_said_all_has_no_traceback(lines: Lines) -> None:
+    for error in (_Whole("the database is away"), ValueError("a bug")):
+        log_event("x", level="error", error=error)
+    assert ["traceback" in line["error"] for line in lines.all()] == [False, True]

@@ -38,7 +38,7 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int, 
             " leave --workers out, or set database.url to postgresql://…"
         )
     redactor = Redactor(config.secret_values())
-    setup_logging(redactor)
+    setup_logging(redactor, config.server.log_level)
     try:
         with bind(host or config.server.host, config.server.port if port is None else port) as sock:
             program = _Program(config, redactor, sock, None if no_reconciler else _builtin_reconciler())

@@ -63,6 +63,7 @@ def url(ctx: click.Context, source: str, ref: str | None) -> None:
 @click.option("--media", multiple=True, metavar="KEY=VALUE", help="Of the input: duration, resolution, codec, …")
 @click.option("--context", "labels", multiple=True, metavar="KEY=VALUE", help="A label to find the workflow by.")
 @click.option("--ref", help="Your own name for the work.")
+@click.option("--locator", multiple=True, metavar="KEY=VALUE", help="What the provider needs beside the id to ask.")
 @click.option("--submitted-at", help='When it was submitted, such as "2026-01-21T22:21:26Z".')
 @click.option("--json", "as_json", is_flag=True, help="Print the workflow as JSON.")
 @click.pass_context
@@ -81,6 +82,7 @@ def track(ctx: click.Context, /, source: str, workflow_id: str | None, as_json: 
         "media": labels_of(given["media"], "--media") or None,
         "context": labels_of(given["labels"], "--context") or None,
         "ref": given["ref"],
+        "locator": labels_of(given["locator"], "--locator") or None,
         "submitted_at": given["submitted_at"],
     }
     redactor = Redactor(config.secret_values())

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -87,6 +87,11 @@ class ServerConfig(Section):
         default=timedelta(seconds=2.5), description="How long a delivery may wait for its commit; after it, 503."
     )
     metrics_public: bool = Field(default=False, description="Whether `/metrics` answers without a token.")
+    log_level: Literal["info", "warning", "error"] = Field(
+        default="info",
+        description="What is logged: `info` has a line for each delivery and each look, `warning` what may need"
+        " somebody, `error` what does.",
+    )
     lease: PositiveDuration = Field(
         default=timedelta(seconds=90), description="How long a reconciler owns a check it took; then another may."
     )

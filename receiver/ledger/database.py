@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -25,6 +25,7 @@ from receiver.ledger.engines import (
     CONNECT_ERRORS,
     DRIVER_ERRORS,
     SQLITE_AT_LEAST,
+    make_private,
     postgresql_engine,
     sqlite_engine,
     sqlite_version,
@@ -53,6 +54,8 @@ class InvalidDatabaseUrl(LedgerError):
 
 class DatabaseUnavailable(LedgerError):
     """The database cannot be reached, or has no room for us now. Nothing was changed; trying again later may help."""
+
+    whole_message = True  # to the log
 
 
 class CommitInDoubt(LedgerError):
@@ -114,15 +117,6 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             task.exception()  # seen here, so that asyncio does not complain that nobody looked
         raise cancelled
     task.result()
-
-
-def _make_private(file: Path) -> None:
-    """Make an SQLite file that nobody else may read, because prompts are personal data; one that is there stays.
-
-    Never opened when it is there: closing it again would take away the locks that SQLite holds in this process.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 async def now(conn: AsyncConnection) -> datetime:
@@ -197,7 +191,7 @@ class Database:
         if not file.parent.is_dir():
             raise DatabaseUnavailable(f"cannot open {self.name}: the folder {file.parent} does not exist")
         try:
-            _make_private(file)
+            make_private(file)
         except OSError as error:
             raise DatabaseUnavailable(f"cannot make {self.name} in {file.parent}: {error.strerror}") from None
         if not os.access(file, os.R_OK | os.W_OK) or not os.access(file.parent, os.W_OK):

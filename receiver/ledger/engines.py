@@ -8,8 +8,11 @@ be inside the transaction as well. For the same reason no pool resets what is re
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import aiosqlite
@@ -90,6 +93,15 @@ class _Aiosqlite(aiosqlite.Connection):
         if self._stopped is None:
             self._stopped = super().stop()
         return None if self._stopped is None else asyncio.shield(self._stopped)
+
+
+def make_private(file: Path) -> None:
+    """Make an SQLite file that nobody else may read, because prompts are personal data; one that is there stays.
+
+    Never opened when it is there: closing it again would take away the locks that SQLite holds in this process.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def sqlite_version() -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ Path = tuple[str, ...]
 
 _ONE = ("id", "status", "error_code", "error_message", "timestamp")
 _PLACES = (*_ONE, "urls")
-_KNOWN = (*_PLACES, "statuses", "status_url", "key_header", "answer")
+KNOWN = (*_PLACES, "statuses", "status_url", "key_header", "answer")
 _HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _MOST = 200  # characters of a path
 _WORDS = ", ".join(Status)
@@ -66,8 +66,8 @@ class Options:
 def read_options(options: Mapping[str, Any]) -> Options:
     """Return a source's options. Raises BadOptions with a sentence that says what is wrong and what would be right."""
     for name in options:
-        if name not in _KNOWN:
-            raise BadOptions(f"options.{name} is nothing standard-webhooks knows; it knows {', '.join(_KNOWN)}")
+        if name not in KNOWN:
+            raise BadOptions(f"options.{name} is nothing standard-webhooks knows; it knows {', '.join(KNOWN)}")
     for name in ("id", "status", "statuses"):
         if name not in options:
             raise BadOptions(f"options.{name} is missing; {_MISSING[name]}")

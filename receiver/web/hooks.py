@@ -102,7 +102,7 @@ class Hooks:
         # Reading keys and asking for new ones take half of the time each.
         self._signers = Signers(site.database, self._answer_within / 2)
         self._turn = asyncio.Semaphore(1)
-        self._say_refused = Seldom("delivery")
+        self._say_refused = Seldom("delivery", level="warning")
         self._bodies = Bodies(largest=config.server.max_body, room=room)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -109,6 +109,12 @@ def test_what_cannot_be_tracked_is_one_clear_line_and_changes_nothing(
     assert hookledger("list", "--json").json["items"] == []
 
 
+def test_what_a_provider_needs_beside_the_id_can_be_told(hookledger: Command) -> None:
+    told = hookledger("track", "civ", "wf-9", "--locator", "path=videos/text2video", "--json").json
+    assert told["locator"] == {"path": "videos/text2video"}
+    assert hookledger("track", "civ", "wf-9", "--locator", "path").code == 2
+
+
 def test_an_answer_of_another_workflow_is_refused(hookledger: Command) -> None:
     done = hookledger("track", "civ", "wf-2", "--response", "-", stdin=json.dumps(ANSWER))
     assert done.code == 2

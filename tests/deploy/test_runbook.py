@@ -63,13 +63,13 @@ def test_every_kind_of_attention_is_explained() -> None:
     assert sorted(rows) == sorted(ATTENTION_KINDS)
 
 
-def test_every_log_line_it_explains_is_one_we_write() -> None:
+def test_every_log_line_is_explained_and_every_one_explained_is_written() -> None:
     source = "".join(file.read_text() for folder in ("receiver", "reconciler") for file in (TOP / folder).rglob("*.py"))
-    written = set(re.findall(r'(?:log_event|log_soon|Seldom)\(\s*"([^"]+)"', source))
+    written = set(re.findall(r'(?:log_event|log_soon|Seldom)\(\s*"([^"]+)"', source)) | {"log"}
     cells = re.findall(r"^\| (`[^|]+`) \|", section("Lines in the log"), re.MULTILINE)
     explained = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} - {"event"}
     assert len(explained) > 10
-    assert explained <= written
+    assert explained == written
 
 
 def test_the_sqlite_backup_is_a_whole_ledger(tmp_path: Path, sqlite_url: str, hookledger: Run) -> None:

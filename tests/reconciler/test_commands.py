@@ -43,6 +43,16 @@ async def test_a_pass_that_does_all_its_work_exits_0(world: World, upstream: Ups
     assert await world.status("wf") == "succeeded"
 
 
+async def test_the_log_can_be_held_to_what_may_need_somebody(world: World, upstream: Upstream) -> None:
+    upstream.answers["/wf"] = (200, document("wf"))
+    await world.track("wf")
+    file = world.config.file
+    assert file is not None
+    file.write_text(file.read_text().replace("[server]", '[server]\nlog_level = "warning"', 1))
+    assert '"warning"' in file.read_text()
+    assert await hookledger(world, "reconcile") == (0, "1 looks: 1 answered, 0 unknown upstream, 0 failed (done)\n", "")
+
+
 async def test_a_pass_that_leaves_items_undone_exits_1(world: World, upstream: Upstream) -> None:
     upstream.answers["/wf"] = (503, {})
     await world.track("wf")

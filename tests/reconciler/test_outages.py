@@ -46,6 +46,7 @@ async def test_a_daemon_waits_for_a_database_that_is_away_and_goes_on(
         upstream.answers["/two"] = (200, document("two"))
         await world.track("two")
         await until(lambda: settled("two"), seconds=20)
+        assert [record.getMessage() for record in caplog.records].count("database-back") == 1
     finally:
         stop.set()
         await daemon
