@@ -20,8 +20,9 @@ from receiver.ledger.database import now as database_now
 from receiver.redaction import Redactor
 from receiver.web.app import build_app
 from receiver.web.server import address_of, bind, running
+from tests.browser import hard_cases, media
 from tests.browser.showcase import configured, fill
-from tests.web.asking import make_token
+from tests.web.asking import Api, make_token
 from tests.web.conftest import Running
 
 ARGS = (
@@ -77,9 +78,11 @@ async def dashboard(sqlite_url: str) -> AsyncIterator[Dashboard]:
     made = Dashboard(config, database)
     serving = await made.start()
     made.token = await make_token(database, "admin")
-    await fill(serving, database, config, made.token)
-    yield made
-    await made.stop()
+    async with media.serving() as files:
+        await fill(serving, database, config, made.token)
+        await hard_cases.fill(Api(serving, made.token), database, config, files)
+        yield made
+        await made.stop()
     await database.close()
 
 
@@ -125,6 +128,25 @@ async def state(chromium: Any, dashboard: Dashboard) -> dict[str, Any]:
     kept: dict[str, Any] = await context.storage_state()
     await context.close()
     return kept
+
+
+async def violations(page: Any) -> list[dict[str, Any]]:
+    """What axe finds wrong with a page. It runs in a world of its own beside the page's: the page's policy stays on."""
+    session = await page.context.new_cdp_session(page)
+    try:
+        frame = (await session.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
+        world = await session.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})
+        here = {"contextId": world["executionContextId"]}
+        await session.send("Runtime.evaluate", {"expression": AXE.read_text(), **here})
+        run = "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations)"
+        told = await session.send(
+            "Runtime.evaluate", {"expression": run, "awaitPromise": True, "returnByValue": True, **here}
+        )
+        assert "exceptionDetails" not in told, told["exceptionDetails"]
+        found: list[dict[str, Any]] = told["result"]["value"]
+        return found
+    finally:
+        await session.detach()
 
 
 async def until(met: Callable[[], Any], seconds: float = 10.0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from receiver.config import Config, load_config
@@ -12,6 +12,7 @@ from receiver.ledger.attention import Concern
 from receiver.ledger.database import Database
 from receiver.ledger.database import now as database_now
 from receiver.ledger.operations import passes
+from receiver.ledger.query_parts import stamp
 from receiver.ledger.tables import ATTENTION_KINDS
 from tests.web.asking import Api, Upstream, document
 from tests.web.client import ask
@@ -40,6 +41,11 @@ def configured(database_url: str) -> Config:
         table[f"HOOKLEDGER_SOURCES__{name.upper()}__TRUST"] = "none"
         table[f"HOOKLEDGER_SOURCES__{name.upper()}__API_KEY"] = "api-key-of-the-tests"
     return load_config(env=table)
+
+
+def recent(shown: dict[str, Any]) -> dict[str, Any]:
+    """A document of upstream's as if submitted half a minute ago."""
+    return shown | {"createdAt": stamp(datetime.now(UTC) - timedelta(seconds=30))}
 
 
 async def fill(running: Running, database: Database, config: Config, token: str) -> None:
@@ -73,19 +79,19 @@ async def _ordinary(api: Api, upstream: Upstream) -> None:
     for name in (OPEN, ENDED):
         await api.deliver(name, "processing")
     await api.post("/v1/workflows", {"source": "runpod", "id": "rp-1", "locator": {"endpoint": "e1"}})
-    shown = document(ENDED, url=f"{api.running.url}/static/mark.svg")
+    shown = recent(document(ENDED, url=f"{api.running.url}/static/mark.svg"))
     output = shown["steps"][0]["output"]
     output["images"].append({"type": "image", "id": "blocked.jpeg", "available": False, "blockedReason": "mature"})
     output["video"] = {"type": "video", "id": "film.mp4", "available": True, "url": "http://127.0.0.1:9/film.mp4"}
     await upstream.settle(ENDED, shown)
-    failed = document("swx-3", "failed")
+    failed = recent(document("swx-3", "failed"))
     failed["steps"][0]["jobs"] = [{"id": "job-3", "status": "failed", "reason": "no_provider_available"}]
     await upstream.settle("swx-3", failed)
 
 
 async def _disputes(api: Api, upstream: Upstream) -> None:
     await api.deliver(DISPUTED, "succeeded")
-    await upstream.settle(DISPUTED, document(DISPUTED, "failed"))  # taken back: a look names another ending
+    await upstream.settle(DISPUTED, recent(document(DISPUTED, "failed")))  # taken back: a look names another ending
     await asyncio.sleep(0.01)
     await api.deliver(DISPUTED, "canceled")  # and a believed event disputes what is confirmed by now
 

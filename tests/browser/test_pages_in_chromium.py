@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from tests.browser.conftest import AXE, Dashboard, told, until, watched
+from tests.browser import hard_cases
+from tests.browser.conftest import Dashboard, until, watched
 from tests.browser.showcase import DISPUTED, ENDED, OPEN
 from tests.web.asking import Api
 from tests.web.client import ask, event
@@ -18,6 +18,10 @@ from tests.web.conftest import TOKEN
 pytestmark = pytest.mark.browser
 
 PAGES = {
+    **{name: f"/workflows/{source}/{quote(of, safe='')}" for name, source, of in (
+        ("files", "civ", hard_cases.FILES), ("run-2", "runpod", hard_cases.RERUN), ("lanes", "civ", hard_cases.LANES),
+        ("early", "civ", hard_cases.EARLY), ("long", "civ", hard_cases.LONG), ("hostile", "civ", hard_cases.HOSTILE),
+    )},
     "attention": "/attention",
     "workflows": "/workflows",
     "workflow": f"/workflows/civ/{ENDED}",
@@ -28,9 +32,11 @@ PAGES = {
     "source": "/sources/civ",
     "deliveries": "/deliveries",
     "passes": "/passes",
+    "audit": "/audit",
+    "replay": f"/workflows/civ/{DISPUTED}/replay",
+    "nothing": "/workflows?q=nothing-is-like-this",
     "problem": "/workflows/civ/nobody",
-}
-WIDTHS = {"desktop": 1280, "phone": 390}
+}  # fmt: skip
 
 
 async def deliver(dashboard: Dashboard, name: str, status: str) -> None:
@@ -111,7 +117,7 @@ async def test_the_keyboard_alone_reaches_everything_and_presses_it(
     context = await chromium.new_context(storage_state=state)
     async with watched(context, dashboard) as seen:
         page = seen.page
-        for path in ("/attention", "/workflows", f"/workflows/civ/{ENDED}", "/sources"):
+        for path in ("/attention", "/workflows", f"/workflows/civ/{ENDED}", "/sources", "/deliveries", "/audit"):
             await page.goto(dashboard.url + path)
             wanted = await page.evaluate(
                 "[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]"
@@ -132,60 +138,19 @@ async def test_the_keyboard_alone_reaches_everything_and_presses_it(
         await page.focus("text=Ask upstream now")
         await page.keyboard.press("Enter")
         await page.wait_for_selector("text=Upstream is being asked")
-    answer = await Api(_of(dashboard), dashboard.token).workflow(OPEN)
+    answer = await api_of(dashboard).workflow(OPEN)
     assert answer["check"]["wanted_at"] is not None
     await context.close()
 
 
-def _of(dashboard: Dashboard) -> Any:
+def api_of(dashboard: Dashboard) -> Api:
+    """The API of a dashboard, asked with its token."""
+
     class Here:
         url = dashboard.url
 
-    return Here()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_axe_finds_no_violation_on_any_page_and_none_is_wider_than_the_screen(
-    chromium: Any, dashboard: Dashboard, state: dict[str, Any], scheme: str, width: str
-) -> None:
-    context = await chromium.new_context(
-        storage_state=state, color_scheme=scheme, viewport={"width": WIDTHS[width], "height": 844}, bypass_csp=True
-    )
-    shots = os.environ.get("HOOKLEDGER_SHOTS")  # a folder to leave pictures of every page in
-    page = await context.new_page()
-    async with context:
-        for name, path in {**PAGES, "evidence": await _evidence(dashboard)}.items():
-            await page.goto(dashboard.url + path)
-            if name == "source":
-                await page.wait_for_selector(".uplot canvas")
-            await page.evaluate(AXE.read_text())
-            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            assert found["violations"] == [], f"{name}: {told(found['violations'])}"
-            over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            assert await page.evaluate(over) == 0, name
-            if shots:
-                await page.screenshot(path=Path(shots) / f"{name}-{scheme}-{width}.png", full_page=True)
-
-
-async def _evidence(dashboard: Dashboard) -> str:
-    found = (await Api(_of(dashboard), dashboard.token).get(f"/v1/workflows/civ/{ENDED}/evidence")).json
-    return f"/evidence/{found['items'][-1]['id']}"
-
-
-async def test_the_login_page_is_as_accessible_and_a_token_typed_in_opens_the_dashboard(
-    chromium: Any, dashboard: Dashboard
-) -> None:
-    context = await chromium.new_context(bypass_csp=True)
-    page = await context.new_page()
-    await page.goto(f"{dashboard.url}/workflows?state=open")
-    await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run(document)")
-    assert found["violations"] == [], told(found["violations"])
-    await page.fill("#token", dashboard.token)
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/workflows?state=open")
-    await context.close()
+    here: Any = Here()
+    return Api(here, dashboard.token)
 
 
 async def test_no_page_complains_or_asks_another_host(

@@ -110,8 +110,9 @@ class Upstream:
     source: str = "civ"
     asked: list[str] = field(default_factory=list)
 
-    async def look(self, *names: str) -> int:
-        """Take the due checks, of `names` only when there are any, and answer each; returns how many."""
+    async def look(self, *names: str, ahead: float = 0.0) -> int:
+        """Take the due checks, of `names` only when there are any, and answer each, as if it were so many seconds
+        later; returns how many."""
         async with self.database.write() as connection:
             now = await database_now(connection)
             claims = await checks.claim(
@@ -120,9 +121,10 @@ class Upstream:
             )  # fmt: skip
         for claim in claims:
             self.asked.append(claim.id)
+            later = timedelta(seconds=ahead)
             async with self.database.write() as connection:
-                entry = self._entry(claim.id, claim.fence, now)
-                await apply(connection, [entry], await database_now(connection))
+                entry = self._entry(claim.id, claim.fence, now + later)
+                await apply(connection, [entry], await database_now(connection) + later)
         return len(claims)
 
     def _entry(self, name: str, fence: int, now: datetime) -> Entry:
@@ -132,7 +134,8 @@ class Upstream:
         look, reading = Look(fence, Answered.SHOWN), None
         try:
             response = Response(status, {}, body, now, now)
-            reading = PROVIDERS["civitai"].read_status(name, response, self.config.account(self.source))
+            provider = PROVIDERS[self.config.sources[self.source].provider]
+            reading = provider.read_status(name, response, self.config.account(self.source))
         except UpstreamGone:
             look = Look(fence, Answered.GONE)
         except UpstreamBusy:
@@ -142,12 +145,12 @@ class Upstream:
             body_sha256=sha256(body).hexdigest(), http_status=status,
         )  # fmt: skip
 
-    async def settle(self, name: str, shown: Any) -> None:
-        """Have upstream hold this and one look made at it now."""
+    async def settle(self, name: str, shown: Any, *, ahead: float = 0.0) -> None:
+        """Have upstream hold this and one look made at it now, or as if it were so many seconds later."""
         self.holds[name] = shown
         async with self.database.write() as connection:
             await checks.want(connection, self.source, name, None, await database_now(connection))
-        assert await self.look(name) == 1
+        assert await self.look(name, ahead=ahead) == 1
 
     async def renew(self, name: str, shown: dict[str, Any]) -> None:
         """Have upstream give one of a workflow's files a fresh URL (RefreshBlob), which shows nothing else of it."""

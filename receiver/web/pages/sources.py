@@ -57,7 +57,12 @@ async def sources(request: Request) -> Response:
         one["spark"] = _spark(series.get(one["name"], {}), first)
         one["can_ask"] = site.config.sources[one["name"]].api_key is not None
         one["due_in_all"] = sum(one["due"].values())
-    return render(request, "sources.html", {"nav": nav, "items": items, "last_pass": last, "unknown": unknown})
+    busy = sorted((one for one in items if _is_busy(one)), key=lambda one: (not _troubled(one), one["name"]))
+    data = {
+        "nav": nav, "items": busy, "idle": [one for one in items if not _is_busy(one)], "last_pass": last,
+        "unknown": unknown,
+    }  # fmt: skip
+    return render(request, "sources.html", data)
 
 
 @page()
@@ -85,6 +90,15 @@ async def source(request: Request) -> Response:
         "charts": _charts(series, [first + step * n for n in range(int(back / step))], one["clock_offset"] or 0.0),
     }
     return render(request, "source.html", data)
+
+
+def _troubled(one: JsonObject) -> bool:
+    return bool(one["paused"] or one["busy_until"] or one["probes_failed"] or any(one["attention"].values()))
+
+
+def _is_busy(one: JsonObject) -> bool:
+    """Whether there is anything to say of a source: something is open, came in, ended or is wrong."""
+    return bool(one["open"] or one["endings"] or one["delivered"] or one["due_in_all"] or _troubled(one))
 
 
 def _shares(day: JsonObject) -> JsonObject:

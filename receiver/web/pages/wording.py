@@ -59,9 +59,9 @@ CAUSES: dict[str, Cause] = {
         "Ask upstream now. If it is only slow, raise the source's deadline; else cancel it upstream.",
     ),
     "uncollected": Cause(
-        "Outputs nobody has fetched",
-        "Their files will be deleted upstream before long.",
-        "Open the workflow and fetch its files.",
+        "Outputs that could not be copied",
+        "They are kept upstream alone, and will be deleted there before long.",
+        "The note says why. Make room, or raise collect.largest; what cannot be copied, fetch by hand.",
     ),
 }
 
@@ -72,6 +72,10 @@ _VIA = {
 _HOW = {
     "applied": "", "corrected": "corrected", "inferred": "inferred", "retracted": "taken back",
     "contradiction": "disputed, not applied",
+}  # fmt: skip
+_DRAWN = {"before": "not heard of, not to scale", "contradiction": "disputed, not applied", "retracted": "taken back"}
+_DECIDED = {
+    "track": "tracked", "acknowledged": "seen to", "replayed": "replayed", "inferred": "inferred", "gone": "given up",
 }  # fmt: skip
 _TRUST = {"signed": "signed", "token": "with the URL's token", "hint": "proves nothing", "none": "takes no deliveries"}
 _PAUSED = {"credentials": "paused: upstream refuses the key"}
@@ -145,3 +149,16 @@ def outcome_of(line: JsonObject) -> str:
 
 def _plain(value: object) -> str:
     return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+
+
+def drawn(what: str) -> str:
+    """Return what a colour or a mark of the drawing over time means."""
+    return _DRAWN.get(what, what)
+
+
+def told_by(evidence: JsonObject) -> str:
+    """Return what a piece of evidence is: of a decision, what was decided."""
+    for word in evidence.get("decision") or {}:
+        if word in _DECIDED:
+            return _DECIDED[word]
+    return via(evidence["kind"])

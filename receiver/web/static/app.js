@@ -69,8 +69,38 @@
     }
   });
 
+  // A filter that was typed and then left asks twice; going back must not need two steps for it.
+  document.addEventListener("htmx:beforeHistoryUpdate", (event) => {
+    const history = event.detail.history;
+    if (history.path === window.location.pathname + window.location.search) history.type = "replace";
+  });
+
+  // Copying takes a script; without one the button is not shown.
+  async function copy(button) {
+    const said = document.getElementById("spoken");
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    } catch {
+      const range = document.createRange();
+      range.selectNodeContents(document.getElementById(button.dataset.copy));
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+      button.textContent = "Selected: copy with the keyboard";
+    }
+    if (said) said.textContent = button.textContent;
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     showTheme();
+    for (const button of document.querySelectorAll("[data-copy]")) {
+      button.hidden = false;
+      button.addEventListener("click", () => copy(button));
+    }
+    // On a phone not all pages fit into the bar: the present one must.
+    const tabs = document.querySelector(".tabs");
+    const current = tabs && tabs.querySelector("[aria-current]");
+    if (current) tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - 24;
     setInterval(renewTimes, 5000);
     // What a person has opened stays open when the page is renewed in place.
     if (window.Idiomorph) {

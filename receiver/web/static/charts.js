@@ -18,15 +18,32 @@
     return found || colour("--ink");
   }
 
+  function instant(seconds) {
+    return new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+  }
+
+  function shortly(seconds, long) {
+    const told = instant(seconds);
+    return long || told.endsWith("00:00") ? told.slice(5, 10) : told.slice(11);
+  }
+
   const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3], [1, 2]];
 
   function draw(box) {
     const lines = JSON.parse(box.dataset.lines);
     const names = Object.keys(lines);
     const x = JSON.parse(box.dataset.x);
+    const stepped = box.id !== "chart-lag";
+    if (stepped && x.length > 1) {
+      // What is counted is of the time that begins at its place: the last one has a width, too.
+      x.push(2 * x[x.length - 1] - x[x.length - 2]);
+      for (const name of names) lines[name].push(lines[name][lines[name].length - 1]);
+    }
     const soft = resolved("soft");
     const grid = resolved("hair");
     const axis = { stroke: soft, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
+    const long = x.length > 1 && x[x.length - 1] - x[0] > 2 * 86400;
+    const steps = window.uPlot.paths.stepped({ align: 1 });
     box.replaceChildren();
     const chart = new window.uPlot({
       width: Math.max(box.clientWidth, 200),
@@ -34,15 +51,18 @@
       cursor: { points: { size: 6 } },
       scales: { y: { range: (_, low, high) => [Math.min(0, low || 0), Math.max(high || 0, 1) * 1.05] } },
       legend: { live: true },
-      axes: [axis, { ...axis, size: 48 }],
-      series: [{}].concat(names.map((name, index) => ({
+      // As everywhere else on these pages: UTC, and days the way ISO 8601 writes them.
+      tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      axes: [{ ...axis, values: (_, at) => at.map((one) => shortly(one, long)) }, { ...axis, size: 48 }],
+      series: [{ label: "UTC", value: (_, at) => (at === null ? "" : `${instant(at)}`) }].concat(names.map((name, index) => ({
         label: name,
         stroke: resolved(name),
         width: 2,
         dash: DASHES[index % DASHES.length],
         spanGaps: true,
-        points: { show: x.length < 60 && box.id === "chart-lag" },
-        value: (_, value) => (value === null ? "—" : `${value}${box.dataset.unit ? ` ${box.dataset.unit}` : ""}`),
+        paths: stepped ? steps : undefined,
+        points: { show: x.length < 60 && !stepped },
+        value: (_, value) => (value === null || value === undefined ? "" : `${value}${box.dataset.unit ? ` ${box.dataset.unit}` : ""}`),
       }))),
     }, [x].concat(names.map((name) => lines[name])), box);
     drawn.push([box, chart]);
