@@ -341,6 +341,7 @@ async def _write(connection: AsyncConnection, batch: Batch, changed: figures.Amo
     store.save(out, states)
     checks.save(out, batch.checks.values())
     figures.write(out, changed, batch.now)
+    labels.add_types(out, states)
     await out.run(connection)
     await labels.write(connection, states)
     if batch.raised:

@@ -33,7 +33,6 @@ async def overwrite(
     pk = state.pk = past.state.pk
     state.evidence_seq, state.transition_seq = past.state.evidence_seq, past.state.transition_seq
     state.version = past.state.version  # whoever holds a copy must see that it is not true any more
-    state.version = past.state.version
     state.node.first_seen_at = past.state.node.first_seen_at
     state.past = list(over)
     state.dropped_blobs = []
@@ -54,7 +53,7 @@ async def recount(
 
     `horizon` is for how long upstream tries to deliver an ending (R18).
     """
-    state.relabelled = state.about.get("context") != past.state.about.get("context")
+    state.relabelled = True
     await labels.write(connection, [state])
     amounts: figures.Amounts = {(state.source, figures.minute_of(now)): {"corrected": corrected}}
     state.past = state.past[len(past.over) :]  # the runs that are counted already

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors
@@ -57,21 +57,29 @@ class EvidenceFilter:
 
 async def list_evidence(connection: AsyncConnection, wanted: EvidenceFilter) -> JsonObject:
     """Return `{"items", "next_cursor"}`: evidence without headers and bodies, newest first. Raises BadCursor."""
-    by_time = wanted.source is not None  # one source's evidence is indexed by time, all evidence by its id
-    query = _listed().where(*_conditions(wanted))
-    if wanted.cursor is not None and by_time:
-        at, last = cursors.decode("ds", wanted.cursor, datetime, str)
-        query = query.where(_E.recorded_at <= at, or_(_E.recorded_at < at, _E.id < last))
-    elif wanted.cursor is not None:
-        query = query.where(_E.id < cursors.decode("d", wanted.cursor, str)[0])
-    order = (_E.recorded_at.desc(), _E.id.desc()) if by_time else (_E.id.desc(),)
-    rows = list((await connection.execute(query.order_by(*order).limit(wanted.limit + 1))).mappings())
+    rows = list((await connection.execute(evidence_query(wanted))).mappings())
     more: str | None = None
     if len(rows) > wanted.limit:
-        last_row = rows[wanted.limit - 1]
+        last_row, by_time = rows[wanted.limit - 1], wanted.source is not None
         place = {name: last_row[name] for name in (("recorded_at", "id") if by_time else ("id",))}
         more = cursors.encode("ds" if by_time else "d", place)
     return {"items": [_as_json(row) for row in rows[: wanted.limit]], "next_cursor": more}
+
+
+def evidence_query(wanted: EvidenceFilter) -> Select[Any]:
+    """Return the query behind `list_evidence`, for one row more than a page. Raises BadCursor."""
+    by_time = wanted.source is not None  # one source's evidence is indexed by time, all evidence by its id
+    conditions = _conditions(wanted)
+    if wanted.cursor is not None and by_time:
+        at, last = cursors.decode("ds", wanted.cursor, datetime, str)
+        conditions += [_E.recorded_at <= at, or_(_E.recorded_at < at, _E.id < last)]
+    elif wanted.cursor is not None:
+        conditions.append(_E.id < cursors.decode("d", wanted.cursor, str)[0])
+    query = _listed().where(*conditions)
+    if wanted.workflow is not None:
+        query = _listed().where(_E.id.in_(_page_of_workflow(wanted, conditions, by_time=by_time)))
+    order = (_E.recorded_at.desc(), _E.id.desc()) if by_time else (_E.id.desc(),)
+    return query.order_by(*order).limit(wanted.limit + 1)
 
 
 async def one(connection: AsyncConnection, evidence_id: str) -> JsonObject | None:
@@ -117,12 +125,6 @@ def _conditions(wanted: EvidenceFilter) -> list[ColumnElement[bool]]:
         found.append(_E.kind.in_(wanted.kinds))
     if wanted.outcomes:
         found.append(_E.outcome.in_(wanted.outcomes))
-    if wanted.workflow is not None:
-        # By way of the workflow, whose evidence is indexed; what no workflow is known for names it by itself.
-        mine = select(workflows.c.pk).where(workflows.c.id == wanted.workflow)
-        if wanted.source is not None:
-            mine = mine.where(workflows.c.source == wanted.source)
-        found.append(or_(_E.workflow.in_(mine), and_(_E.workflow.is_(None), _E.workflow_id == wanted.workflow)))
     if wanted.since is not None:
         found.append(_E.recorded_at >= wanted.since)
         if wanted.source is None:  # by way of the one index that orders all evidence
@@ -132,6 +134,23 @@ def _conditions(wanted: EvidenceFilter) -> list[ColumnElement[bool]]:
         if wanted.source is None:
             found.append(_E.id < _first_id(wanted.until + _CLOCKS_APART))
     return found
+
+
+def _page_of_workflow(wanted: EvidenceFilter, conditions: list[ColumnElement[bool]], *, by_time: bool) -> Select[Any]:
+    """Return the query for the ids on a page about one workflow.
+
+    By way of the workflow, whose evidence is indexed; what no workflow is known for names it by itself. All of it is
+    read and put in order: whoever goes back in time instead reads what came in for everybody else.
+    """
+    mine = select(workflows.c.pk).where(workflows.c.id == wanted.workflow)
+    if wanted.source is not None:
+        mine = mine.where(workflows.c.source == wanted.source)
+    known = select(_E.id, _E.recorded_at).where(_E.workflow.in_(mine), *conditions)
+    nobody = (_E.workflow.is_(None), _E.workflow_id.is_not(None), _E.workflow_id == wanted.workflow)
+    both = union_all(known, select(_E.id, _E.recorded_at).where(*nobody, *conditions))
+    found = both.cte("found").prefix_with("MATERIALIZED")
+    order = (found.c.recorded_at.desc(), found.c.id.desc()) if by_time else (found.c.id.desc(),)
+    return select(found.c.id).order_by(*order).limit(wanted.limit + 1)
 
 
 def _first_id(at: datetime) -> str:

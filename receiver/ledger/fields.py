@@ -73,6 +73,7 @@ def _fact(node: Node, name: str, value: Any, late: bool) -> None:
     if old == value or (late and old is not None):
         return
     node.tell(name, value)
+    node.retyped |= name == "type"
 
 
 def _progress(node: Node, observation: Observation, evidence: Evidence, *, look: bool, late: bool) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, literal, or_, select, union
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import cursors, queries
-from receiver.ledger.derived import labels
-from receiver.ledger.labels import digest
+from receiver.ledger import cursors, narrowing, queries
+from receiver.ledger.narrowing import FEW, Narrowing, Window
 from receiver.ledger.query_parts import JsonObject, Row, job_json
 from receiver.ledger.states import TERMINAL, Status
-from receiver.ledger.tables import ATTENTION_KINDS, attention, blobs, checks, jobs, steps, workflows
+from receiver.ledger.tables import ATTENTION_KINDS, checks, jobs, workflows
 
 # A check overdue by more than this makes its workflow stale (DESIGN §8.2).
 STALE_AFTER = timedelta(minutes=1)
@@ -92,19 +90,80 @@ async def list_workflows(connection: AsyncConnection, wanted: WorkflowFilter, no
 
     Raises BadCursor.
     """
-    query = workflow_query(wanted, now, connection.dialect.name)
+    query = await workflow_query(connection, wanted, now)
     rows = list((await connection.execute(query)).mappings())
     items = await queries.as_json(connection, rows[: wanted.limit], now)
     return _page(items, rows, wanted.limit, "w", ("first_seen_at", "pk"))
 
 
-def workflow_query(wanted: WorkflowFilter, now: datetime, dialect: str) -> Select[Any]:
-    """Return the query behind `list_workflows`, for one row more than a page. Raises BadCursor."""
-    query = select(workflows).where(*_conditions(wanted, now, dialect))
-    if wanted.cursor is not None:
-        at, pk = cursors.decode("w", wanted.cursor, datetime, int)
-        query = query.where(_W.first_seen_at <= at, or_(_W.first_seen_at < at, _W.pk < pk))
-    return query.order_by(_W.first_seen_at.desc(), _W.pk.desc()).limit(wanted.limit + 1)
+async def workflow_query(
+    connection: AsyncConnection, wanted: WorkflowFilter, now: datetime, few: int = FEW
+) -> Select[Any]:
+    """Return the query behind `list_workflows`, for one row more than a page; `few` is how many may be put in order.
+
+    Raises BadCursor.
+    """
+    dialect = connection.dialect.name
+    after = cursors.decode("w", wanted.cursor, datetime, int) if wanted.cursor is not None else None
+    window = Window(wanted.limit + 1, wanted.since, wanted.until, after)
+    statuses = _statuses(wanted)
+    by_place = wanted.source is not None or statuses is not None
+    sources: list[str] = [wanted.source] if wanted.source is not None else []
+    if not sources and (by_place or wanted.stale or wanted.q is not None):
+        sources = await narrowing.known_sources(connection)
+    labelled = narrowing.of_context(wanted.context)
+    if wanted.step_type is not None:
+        labelled.append(narrowing.of_type(wanted.step_type))
+    found = [*labelled, *_seldom(wanted, now, sources, dialect)]
+    if by_place:
+        found.append(narrowing.of_places(sources, statuses if statuses is not None else tuple(Status)))
+    rest = _unlikely(wanted, now, dialect)
+    # One filter alone whose index has the order of the list needs no more.
+    if len(found) > 1 or (found and not labelled and not by_place):
+        least = await narrowing.fewest(connection, [one.pks for one in found], few)
+        if least is not None:
+            return narrowing.of_few(found[least], [*_but(found, found[least]), *rest], window, few)
+    if labelled and labelled[0].label is not None:
+        return narrowing.along_label(labelled[0].label, [*_but(found, labelled[0]), *rest], window)
+    if by_place:
+        others = [*_but(found, found[-1]), *rest]
+        return narrowing.along_places(sources, statuses if statuses is not None else tuple(Status), others, window)
+    return narrowing.along_time([*_but(found), *rest], window)
+
+
+def _but(found: list[Narrowing], used: Narrowing | None = None) -> list[ColumnElement[bool]]:
+    return [one.also for one in found if one is not used]
+
+
+def _statuses(wanted: WorkflowFilter) -> tuple[str, ...] | None:
+    """Which statuses are asked for, by name or as open or not; None for any."""
+    if wanted.open is None:
+        return wanted.statuses or None
+    of_these = wanted.statuses or tuple(Status)
+    return tuple(one for one in of_these if (one in TERMINAL) is not wanted.open)
+
+
+def _seldom(wanted: WorkflowFilter, now: datetime, sources: list[str], dialect: str) -> list[Narrowing]:
+    """The filters whose indexes do not have the order of the list."""
+    found = []
+    if wanted.stale:
+        found.append(narrowing.of_due(now - STALE_AFTER, sources))
+    if wanted.attention is not None:
+        found.append(narrowing.of_attention(wanted.attention))
+    if wanted.q is not None:
+        found.append(narrowing.of_name(wanted.q, sources, dialect))
+    return found
+
+
+def _unlikely(wanted: WorkflowFilter, now: datetime, dialect: str) -> list[ColumnElement[bool]]:
+    """What no index is for: it leaves nearly everything, or all that another filter has left."""
+    found = []
+    if wanted.stale is False:
+        c = checks.c
+        found.append(~exists().where(c.source == _W.source, c.id == _W.id, c.due_at < now - STALE_AFTER))
+    if wanted.step_type is not None:
+        found.append(narrowing.has_step(wanted.step_type, dialect))
+    return found
 
 
 async def list_jobs(connection: AsyncConnection, wanted: JobFilter) -> JsonObject:
@@ -112,6 +171,26 @@ async def list_jobs(connection: AsyncConnection, wanted: JobFilter) -> JsonObjec
 
     Raises BadCursor.
     """
+    rows = list((await connection.execute(job_query(wanted))).mappings())
+    items = [
+        {"source": row["source"], "workflow": row["workflow_id"], "run": row["run"], **job_json(row)}
+        for row in rows[: wanted.limit]
+    ]
+    return _page(items, rows, wanted.limit, "j", ("first_seen_at", "workflow", "key"))
+
+
+def job_query(wanted: JobFilter) -> Select[Any]:
+    """Return the query behind `list_jobs`, for one row more than a page. Raises BadCursor."""
+    if len(wanted.statuses) < 2:
+        return _jobs(wanted, wanted.statuses)
+    # The newest of each status, put in order together: each status is a stretch of an index of its own.
+    parts = [_jobs(wanted, (status,)).subquery() for status in dict.fromkeys(wanted.statuses)]
+    every = union_all(*(select(part) for part in parts)).subquery()
+    place = (every.c.first_seen_at.desc(), every.c.workflow.desc(), every.c.key.desc())
+    return select(every).order_by(*place).limit(wanted.limit + 1)
+
+
+def _jobs(wanted: JobFilter, statuses: tuple[str, ...]) -> Select[Any]:
     j = jobs.c
     query: Select[Any] = (
         select(jobs, _W.source, _W.id.label("workflow_id"))
@@ -122,84 +201,18 @@ async def list_jobs(connection: AsyncConnection, wanted: JobFilter) -> JsonObjec
     for column, value in ((_W.source, wanted.source), (j.key, wanted.id), (_W.id, wanted.workflow)):
         if value is not None:
             query = query.where(column == value)
-    if wanted.statuses:
-        query = query.where(j.status.in_(wanted.statuses))
+    if statuses:
+        query = query.where(j.status == statuses[0])
     if wanted.since is not None:
         query = query.where(j.first_seen_at >= wanted.since)
     if wanted.cursor is not None:
         at, pk, key = cursors.decode("j", wanted.cursor, datetime, int, str)
         later = or_(j.workflow < pk, and_(j.workflow == pk, j.key < key))
         query = query.where(j.first_seen_at <= at, or_(j.first_seen_at < at, later))
-    rows = list((await connection.execute(query)).mappings())
-    items = [
-        {"source": row["source"], "workflow": row["workflow_id"], "run": row["run"], **job_json(row)}
-        for row in rows[: wanted.limit]
-    ]
-    return _page(items, rows, wanted.limit, "j", ("first_seen_at", "workflow", "key"))
+    return query
 
 
 def _page(items: list[Any], rows: list[Any], limit: int, kind: str, place: tuple[str, ...]) -> JsonObject:
     last: Row | None = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else cursors.encode(kind, {name: last[name] for name in place})
     return {"items": items, "next_cursor": cursor}
-
-
-def _conditions(wanted: WorkflowFilter, now: datetime, dialect: str) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if wanted.source is not None:
-        found.append(_W.source == wanted.source)
-    if wanted.statuses:
-        found.append(_W.status.in_(wanted.statuses))
-    if wanted.open is not None:
-        ended = _W.status.in_(sorted(TERMINAL))
-        found.append(~ended if wanted.open else ended)
-    if wanted.stale is not None:
-        stale = exists().where(checks.c.source == _W.source, checks.c.id == _W.id, checks.c.due_at < now - STALE_AFTER)
-        found.append(stale if wanted.stale else ~stale)
-    if wanted.attention is not None:
-        seen = exists().where(attention.c.workflow == _W.pk, attention.c.closed_at.is_(None))
-        found.append(seen if wanted.attention == "any" else seen.where(attention.c.kind == wanted.attention))
-    if wanted.step_type is not None:
-        mine = exists().where(steps.c.workflow == _W.pk, steps.c.run == _W.run)
-        found.append(mine.where(_fact_type(dialect) == wanted.step_type))
-    found += _labelled(wanted.context)
-    if wanted.since is not None:
-        found.append(_W.first_seen_at >= wanted.since)
-    if wanted.until is not None:
-        found.append(_W.first_seen_at < wanted.until)
-    if wanted.q is not None:
-        found.append(_named(wanted.q, dialect))
-    return found
-
-
-def _fact_type(dialect: str) -> ColumnElement[Any]:
-    if dialect == "postgresql":
-        return func.jsonb_extract_path_text(cast(steps.c.facts, JSONB), literal("type", Text))
-    return func.json_extract(steps.c.facts, literal("$.type", Text))
-
-
-def _labelled(wanted: Mapping[str, str]) -> Iterator[ColumnElement[bool]]:
-    for key, value in wanted.items():
-        mine = select(labels.c.workflow).where(labels.c.digest == digest(key, value))
-        yield _W.pk.in_(mine)
-
-
-def _named(q: str, dialect: str) -> ColumnElement[bool]:
-    """Whether a workflow's id or ref, or the id of one of its jobs or blobs, is `q` or begins with it.
-
-    Each of the four is looked up in an index of its own: an OR over columns would have every workflow read.
-    """
-
-    def begins(column: ColumnElement[Any]) -> ColumnElement[bool]:
-        if dialect == "postgresql":
-            return column.startswith(q, autoescape=True)
-        # A range finds its way through the index, which SQLite's LIKE does not.
-        return and_(column >= q, column < q + "\U0010ffff")
-
-    found = union(
-        select(_W.pk).where(begins(_W.id)),
-        select(_W.pk).where(begins(_W.ref)),
-        select(jobs.c.workflow).where(begins(jobs.c.key)),
-        select(blobs.c.workflow).where(begins(blobs.c.id)),
-    )
-    return _W.pk.in_(found)

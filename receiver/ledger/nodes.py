@@ -55,6 +55,7 @@ class Node:
     dirty: bool = False
     told: bool = False  # facts or stamps have changed since the database saw them
     stood: tuple[Any, ...] | None = None  # what the database holds of what hardly ever changes (see `rows`)
+    retyped: bool = False  # its fact `type` has changed: lists are to find its workflow by it
     blank: bool = False  # created by this very evidence, no status named yet
 
     @property

@@ -128,7 +128,7 @@ def child_stands(node: Node) -> bool:
 def child_settled(node: Node) -> None:
     """Note that the database holds a step or a job as it is now."""
     node.stood = _standing(node)
-    node.dirty = node.told = False
+    node.dirty = node.told = node.retyped = False
 
 
 def new_workflow(state: WorkflowState) -> Values:

@@ -165,6 +165,7 @@ jobs = Table(
     *_node_columns(),
     Index("ix_jobs_key", "key", postgresql_ops={"key": "text_pattern_ops"}),
     Index("ix_jobs_first_seen", "first_seen_at", "workflow", "key"),
+    Index("ix_jobs_status", "status", "first_seen_at", "workflow", "key"),
 )
 
 blobs = Table(
@@ -218,6 +219,21 @@ evidence = Table(
     CheckConstraint(f"trust IS NULL OR trust IN ({', '.join(repr(str(t)) for t in Trust)})", name="trust"),
     Index("ix_evidence_workflow_seq", "workflow", "seq"),
     Index("ix_evidence_source_recorded", "source", "recorded_at"),
+    # Few deliveries are anything but applied or recorded, and a delivery's row is in neither of these two.
+    Index(
+        "ix_evidence_seldom",
+        "outcome",
+        "id",
+        postgresql_where=text("outcome NOT IN ('applied', 'recorded')"),
+        sqlite_where=text("outcome NOT IN ('applied', 'recorded')"),
+    ),
+    Index(
+        "ix_evidence_kind",
+        "kind",
+        "id",
+        postgresql_where=text("kind <> 'delivery'"),
+        sqlite_where=text("kind <> 'delivery'"),
+    ),
     Index(  # what a workflow that a look makes later is to be found by
         "ix_evidence_of_nobody",
         "source",

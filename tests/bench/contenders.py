@@ -124,7 +124,9 @@ def contender(
         pgbench.prepare(database)
         yield Contender(kind, 0, 0, log, database, server)
         return
-    config = write_config(folder, kind.name, database or f"sqlite:///{folder / kind.name}.db")
+    # What was loaded is of all ages: nothing of it is to be overdue.
+    more = 'deadline = "60d"\n' if workflows else ""
+    config = write_config(folder, kind.name, database or f"sqlite:///{folder / kind.name}.db", more)
     if kind.keeps == "ledger":
         subprocess.run(hookledger(config, "db", "upgrade"), check=True, stdout=subprocess.DEVNULL)
     if workflows:

@@ -1,37 +1,50 @@
-"""A ledger that is already large: workflows loaded by COPY on PostgreSQL and by executemany on SQLite.
+"""A ledger that is already large, filled by COPY on PostgreSQL and by executemany on SQLite.
 
-Each has a step, a job, a transition, one piece of evidence without its body, its dedupe key and a check. One in ten is
-still open and can be delivered to as `old_name`; the others ended within the last thirty days.
+On PostgreSQL several processes each make and copy a part, with the secondary indexes away and nothing synced; then the
+indexes are built anew, everything is written out, and the server is as it was: what is measured afterwards meets a
+ledger like any other. `loaded` says what is in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from typing import Any
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from multiprocessing import get_context
 
 import asyncpg
 from pysqlite3 import dbapi2 as sqlite
-from sqlalchemy import Table
+from sqlalchemy import text
 
-from receiver.ledger.columns import instant_to_text
-from receiver.ledger.tables import checks, delivery_keys, evidence, jobs, steps, transitions, workflows
-from tests.bench.mix import TAG
+from receiver.ledger import tallies
+from receiver.ledger.database import Database
+from receiver.ledger.derived import figures
+from tests.bench import loaded
 
 AT_ONCE = 20_000  # workflows whose rows are held in memory
-OPEN_EVERY = 10
-_SOURCE = "civitai"
-_TABLES = (workflows, steps, jobs, evidence, delivery_keys, transitions, checks)
+STREAMS = 3  # COPYs at a time: more than cores, so that one makes rows while another's are taken
+_PART = 250_000  # workflows copied in one transaction
+# Settings of the whole server while it loads; RESET afterwards.
+_HASTY = {"fsync": "off", "max_wal_size": "'4GB'", "checkpoint_timeout": "'1h'", "autovacuum": "off"}
+# Keys that rows come in the order of stay, and with them what refers to workflows; every other index is built at the
+# end, which takes a fifth of what keeping it takes.
+_INDEXES = """
+SELECT pg_get_indexdef(i.indexrelid) AS definition, t.relname AS table, c.relname AS index, k.conname AS key,
+  pg_get_constraintdef(k.oid) AS key_definition
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u')
+WHERE t.relname = ANY($1) AND t.relnamespace = current_schema()::regnamespace
+  AND NOT (i.indisprimary AND (t.relname = 'workflows' OR EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum = i.indkey[0] AND a.attname = 'workflow')))
+ORDER BY t.relname, c.relname
+"""
 
-Row = Mapping[str, Any]
-
-
-def old_name(number: int) -> str:
-    """Return the id of a loaded workflow, as long as those of the mix; numbers count from 0."""
-    return f"8484131-{number:0{len(TAG) + 9}d}"
+_BY_HOUR = "SELECT source, substr(CAST(first_seen_at AS TEXT), 1, 13), status, count(*) FROM workflows GROUP BY 1, 2, 3"
 
 
 def load(database: str, count: int) -> None:
@@ -41,89 +54,151 @@ def load(database: str, count: int) -> None:
         _into_sqlite(database.removeprefix("sqlite:///"), count, now)
     else:
         asyncio.run(_into_postgres(database, count, now))
+    asyncio.run(_count(database))
+    if not database.startswith("sqlite:///"):
+        asyncio.run(_settle(database))
 
 
 async def _into_postgres(url: str, count: int, now: datetime) -> None:
     connection = await asyncpg.connect(url, timeout=60)
     try:
-        await connection.execute("SET session_replication_role = replica")  # neither foreign keys nor triggers
-        await connection.execute("SET synchronous_commit = off")
-        for first in range(0, count, AT_ONCE):
-            rows = [_rows(number, now) for number in range(first, min(first + AT_ONCE, count))]
-            for place, table in enumerate(_TABLES):
-                columns = _columns(table, rows[0][place])
-                lines = ("\t".join(_text(one[place][name]) for name in columns) for one in rows)
-                data = io.BytesIO(("\n".join(lines) + "\n").encode())
-                await connection.copy_to_table(table.name, source=data, columns=columns, format="text")
-        await connection.execute(f"ALTER TABLE workflows ALTER COLUMN pk RESTART WITH {count + 1}")
-        await connection.execute("VACUUM ANALYZE")
-        await connection.execute("CHECKPOINT")
+        async with _hasty(connection) if count > _PART else nullcontext():
+            dropped = await connection.fetch(_INDEXES, list(loaded.COLUMNS))
+            for one in dropped:
+                gone = f"ALTER TABLE {one['table']} DROP CONSTRAINT {one['key']}" if one["key"] else None
+                await connection.execute(gone or f"DROP INDEX {one['index']}")
+            parts = [(url, first, min(first + _PART, count), now) for first in range(0, count, _PART)]
+            if len(parts) == 1:
+                await _copy(*parts[0])
+            else:
+                with ProcessPoolExecutor(min(STREAMS, len(parts)), get_context("spawn")) as streams:
+                    for _ in streams.map(_copy_in_process, parts):
+                        pass
+            await _in_turn(url, [_index(one) for one in dropped])
+            await connection.execute(f"ALTER TABLE workflows ALTER COLUMN pk RESTART WITH {count + 1}")
     finally:
         await connection.close()
 
 
-def _text(value: Any) -> str:
-    return "\\N" if value is None else str(value)
+def _index(one: asyncpg.Record) -> str:
+    if one["key"]:
+        return f"ALTER TABLE {one['table']} ADD CONSTRAINT {one['key']} {one['key_definition']}"
+    return str(one["definition"])
+
+
+@asynccontextmanager
+async def _hasty(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Let the server lose everything if it falls, while inside. Afterwards all it has written is on the disk."""
+    try:
+        for name, value in _HASTY.items():
+            await connection.execute(f"ALTER SYSTEM SET {name} = {value}")
+        await connection.execute("SELECT pg_reload_conf()")
+        yield
+    finally:
+        for name in _HASTY:
+            await connection.execute(f"ALTER SYSTEM RESET {name}")
+        await connection.execute("SELECT pg_reload_conf()")
+
+
+def _copy_in_process(part: tuple[str, int, int, datetime]) -> None:
+    asyncio.run(_copy(*part))
+
+
+async def _copy(url: str, first: int, last: int, now: datetime) -> None:
+    connection = await asyncpg.connect(url, timeout=60)
+    try:
+        await connection.execute("SET session_replication_role = replica")  # neither foreign keys nor triggers
+        await connection.execute("SET synchronous_commit = off")
+        async with connection.transaction():
+            for chunk in loaded.lines(now, first, last, AT_ONCE):
+                for table, rows in chunk.items():
+                    data = io.BytesIO(("\n".join(rows) + "\n").encode()) if rows else io.BytesIO()
+                    columns = loaded.COLUMNS[table]
+                    await connection.copy_to_table(table, source=data, columns=columns, format="text")
+    finally:
+        await connection.close()
+
+
+async def _in_turn(url: str, statements: Sequence[str]) -> None:
+    """Run statements over as many connections as there are cores."""
+    left = iter(statements)
+
+    async def work() -> None:
+        connection = await asyncpg.connect(url, timeout=60)
+        try:
+            await connection.execute("SET maintenance_work_mem = '1GB'")
+            await connection.execute("SET max_parallel_maintenance_workers = 0")
+            for statement in left:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    await asyncio.gather(*(work() for _ in range(os.cpu_count() or 1)))
+
+
+async def _settle(url: str) -> None:
+    """What a server at rest has done: dead rows away, pages known to be visible to all, figures for the planner."""
+    await _in_turn(url, [f"VACUUM ANALYZE {table}" for table in loaded.COLUMNS] + ["VACUUM ANALYZE figures"])
+    connection = await asyncpg.connect(url, timeout=60)
+    try:
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+    os.sync()  # what was written while nothing was synced
 
 
 def _into_sqlite(file: str, count: int, now: datetime) -> None:
     connection = sqlite.connect(file, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = OFF")
-        for first in range(0, count, AT_ONCE):
-            rows = [_rows(number, now) for number in range(first, min(first + AT_ONCE, count))]
-            connection.execute("BEGIN")
-            for place, table in enumerate(_TABLES):
-                columns = _columns(table, rows[0][place])
-                named, places = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
-                values = [tuple(one[place][name] for name in columns) for one in rows]
-                connection.executemany(f"INSERT INTO {table.name} ({named}) VALUES ({places})", values)
-            connection.execute("COMMIT")
+        connection.execute("PRAGMA cache_size = -500000")
+        marks = ", ".join("?" * len(loaded.COLUMNS))
+        query = (
+            f"SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name IN ({marks})"
+        )
+        dropped = connection.execute(query, list(loaded.COLUMNS)).fetchall()
+        for name, _ in dropped:
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute("BEGIN")
+        for chunk in loaded.lines(now, 0, count, AT_ONCE):
+            for table, rows in chunk.items():
+                named = ", ".join(f'"{name}"' for name in loaded.COLUMNS[table])
+                places = ", ".join("?" * len(loaded.COLUMNS[table]))
+                connection.executemany(f"INSERT INTO {table} ({named}) VALUES ({places})", _values(rows))
+        connection.execute("COMMIT")
+        for _, sql in dropped:
+            connection.execute(sql)
         connection.execute("ANALYZE")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         connection.close()
 
 
-def _columns(table: Table, row: Row) -> list[str]:
-    """The columns to fill. A table may lack some that are given here; one it must have and is not given fails."""
-    return [name for name in row if name in table.c]
+def _values(rows: Iterable[str]) -> Iterable[list[str | bytes | None]]:
+    """What COPY makes of lines. SQLite's columns turn text into numbers by themselves; bytes look like `\\\\x…`."""
+    for row in rows:
+        yield [
+            None if one == loaded.NULL else bytes.fromhex(one[3:]) if one.startswith("\\\\x") else one
+            for one in row.split("\t")
+        ]
 
 
-def _rows(number: int, now: datetime) -> tuple[Row, ...]:
-    """One workflow's rows, in the order of `_TABLES`."""
-    still_open, pk = number % OPEN_EVERY == 0, number + 1
-    # Open ones are young, or every delivery would find them overdue.
-    age = timedelta(seconds=number % 300) if still_open else timedelta(seconds=600 + number * 977 % 2_592_000)
-    at = instant_to_text(now - age)
-    status = "processing" if still_open else "succeeded"
-    node = {
-        "run": 1, "status": status, "status_seen_at": at, "first_seen_at": at, "facts": "{}", "stamps": "{}",
-        "confirmed_at": None if still_open else at,
-    }  # fmt: skip
-    name, digest = old_name(number), sha256(b"%d" % number).hexdigest()
-    job = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
-    proof = f"01{digest[:30]}"
-    ended = {"finished_at": None if still_open else at, "finished_via": None if still_open else "delivery"}
-    return (
-        node | ended | {
-            "pk": pk, "source": _SOURCE, "id": name, "first_seen_via": "delivery", "news_at": at, "evidence_seq": 1,
-            "transition_seq": 1,
-        },
-        node | {"workflow": pk, "key": "$0"},
-        node | {"workflow": pk, "key": job, "step": "$0"},
-        {
-            "id": proof, "source": _SOURCE, "workflow": pk, "workflow_id": name, "seq": 1, "kind": "delivery",
-            "trust": "token", "outcome": "applied", "recorded_at": at, "body_sha256": digest, "code_version": "bench",
-        },
-        {"source": _SOURCE, "key": digest, "evidence": proof, "first_at": at, "last_at": at, "count": 1},
-        {
-            "workflow": pk, "seq": 1, "run": 1, "level": "workflow", "key": "", "to_status": status, "kind": "applied",
-            "evidence": proof, "recorded_at": at,
-        },
-        {
-            "source": _SOURCE, "id": name, "workflow": pk, "reasons": "{}", "lane": "standing", "hints": 0,
-            "due_at": instant_to_text(now + timedelta(days=1)) if still_open else None, "attempts": 0, "looks": 0,
-            "misses": 0, "fence": 0,
-        },
-    )  # fmt: skip
+async def _count(url: str) -> None:
+    """Bring the figures up to date: totals as counted, and the series by the hour in which things began."""
+    database = await Database.open(url)
+    try:
+        async with database.write() as connection:
+            hours: dict[tuple[str, str], Counter[str]] = {}
+            for source, hour, status, count in await connection.execute(text(_BY_HOUR)):
+                here = hours.setdefault((source, hour), Counter())
+                here.update({"created": count, "deliveries.applied": count})
+                if status not in loaded.OPEN_STATES:
+                    here.update({f"ended.{status}": count, "learned.delivery": count, "lag.0": count})
+            rows = [
+                {"source": source, "span": "hour", "at": datetime.fromisoformat(f"{hour}:00:00+00:00"), "counts": told}
+                for (source, hour), told in sorted(hours.items())
+            ]
+            await connection.execute(figures.insert(), rows)
+            await tallies.recount(connection)
+    finally:
+        await database.close()

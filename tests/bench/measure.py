@@ -19,7 +19,7 @@ import orjson
 from tests.bench import machine, mix, pgbench
 from tests.bench.contenders import Contender, Kind
 from tests.bench.load import Job, Report
-from tests.bench.loading import OPEN_EVERY, old_name
+from tests.bench.loaded import OPEN_EVERY, old_name
 from tests.bench.memory import Watch
 from tests.bench.processes import TARGET, BenchFailed
 

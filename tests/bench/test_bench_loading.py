@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 from sqlalchemy import func, select
 
+from receiver.ledger import migrate, tallies
 from receiver.ledger.database import Database
+from receiver.ledger.listing import WorkflowFilter, list_workflows
 from receiver.ledger.states import Status
 from receiver.ledger.tables import checks, delivery_keys, evidence, jobs, steps, transitions, workflows
 from tests.bench.contenders import Kind
-from tests.bench.loading import OPEN_EVERY, load, old_name
+from tests.bench.loaded import OPEN_EVERY, old_name
+from tests.bench.loading import load
 from tests.bench.measure import Traffic
 from tests.ledger.applying import delivery, put, saw
 
@@ -28,6 +32,38 @@ async def test_a_loaded_workflow_has_everything_and_takes_its_ending(database: D
     async with database.read() as connection:
         row = (await connection.execute(select(workflows).where(workflows.c.id == old_name(0)))).one()
         assert (row.pk, row.status, row.evidence_seq) == (1, Status.SUCCEEDED, 2)
+
+
+async def test_a_loaded_ledger_has_every_index_and_key_again(database: Database, database_url: str) -> None:
+    await _load(database_url)
+    assert await migrate.check(database) == []
+
+
+async def test_its_figures_are_what_a_count_says_and_its_labels_find_workflows(
+    database: Database, database_url: str
+) -> None:
+    await _load(database_url)
+    async with database.read() as connection:
+        counted = select(workflows.c.source, workflows.c.status, func.count()).group_by(
+            workflows.c.source, workflows.c.status
+        )
+        exact = {(source, f"status.{status}"): count for source, status, count in await connection.execute(counted)}
+        totals = await tallies.totals(connection)
+        assert {
+            (source, name): count
+            for source, counts in totals.items()
+            for name, count in counts.items()
+            if name.startswith("status.")
+        } == exact
+        since, until = datetime.now(UTC) - timedelta(days=40), datetime.now(UTC) + timedelta(days=1)
+        hours = await tallies.series(connection, since, until, "hour")
+        assert sum(one["created"] for points in hours.values() for one in points.values()) == COUNT
+        red = await list_workflows(connection, WorkflowFilter(context={"team": "red"}), until)
+        everything = await list_workflows(connection, WorkflowFilter(), until)
+    assert [one["id"] for one in red["items"]] == [
+        one["id"] for one in everything["items"] if (one["context"] or {}).get("team") == "red"
+    ]
+    assert {"finished_at", "blobs"} <= everything["items"][0].keys()
 
 
 async def test_a_new_workflow_gets_a_number_of_its_own(database: Database, database_url: str) -> None:

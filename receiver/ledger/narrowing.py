@@ -1,0 +1,230 @@
+"""Which way to find the workflows that match several filters, newest first.
+
+A planner goes by averages, and ledgers are uneven: what is open is new, what needs a person is old, a source that was
+given up has nothing of today. So it is not asked. Each filter is an index to look workflows up in; where one of them
+leaves few, all of these are read and put in order. Where all leave many, the page is found by going back in time along
+an index that has the order of the list: that of a label, those of each source and status, or that of time alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Text,
+    and_,
+    cast,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from receiver.ledger.derived import labels
+from receiver.ledger.labels import digest, digest_of_type
+from receiver.ledger.tables import LANES, attention, blobs, checks, jobs, steps, workflows
+
+# So many workflows are read, if need be, to be put in order: some dozen milliseconds. In a ledger of five million, to
+# go back in time until a page of what so many have in common is full takes as long.
+FEW = 20_000
+_W = workflows.c
+_SOURCES = text(
+    "WITH RECURSIVE found (name) AS (SELECT min(source) FROM workflows UNION ALL"
+    " SELECT (SELECT min(w.source) FROM workflows w WHERE w.source > found.name) FROM found"
+    " WHERE found.name IS NOT NULL) SELECT name FROM found WHERE name IS NOT NULL"
+)
+
+Condition = ColumnElement[bool]
+Pks = Select[Any] | CompoundSelect[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """One filter: the numbers of the workflows it leaves (some may stand there twice), and the same as a condition on
+    a row of `workflows`. `label` is set when the numbers come from an index that has the order of the list, `own` when
+    the condition is one on columns that `workflows` has an index of."""
+
+    pks: Pks
+    also: Condition
+    label: bytes | None = None
+    own: bool = False
+
+
+async def known_sources(connection: AsyncConnection) -> list[str]:
+    """Return every source that has a workflow, configured or not: one step into an index for each."""
+    return list((await connection.execute(_SOURCES)).scalars())
+
+
+async def fewest(connection: AsyncConnection, sets: Sequence[Pks], few: int) -> int | None:
+    """Return which of these sets is the smallest, None when each has more than `few` members."""
+    counts = [
+        select(func.count()).select_from(one.limit(few + 1).subquery(f"set{place}")).scalar_subquery()
+        for place, one in enumerate(sets)
+    ]
+    found = (await connection.execute(select(*counts))).one()
+    least = min(range(len(sets)), key=lambda place: found[place])
+    return least if found[least] <= few else None
+
+
+def _some(column: ColumnElement[Any], *conditions: Condition) -> Condition:
+    """Whether there is a row, asked for each workflow that is met: EXISTS might be answered for all of them at once."""
+    return select(column).where(*conditions).correlate(workflows).limit(1).scalar_subquery().is_not(None)
+
+
+def of_label(key: str, value: str) -> Narrowing:
+    """Return the filter by one label of the context."""
+    return _labelled(digest(key, value))
+
+
+def of_type(step_type: str) -> Narrowing:
+    """Return the filter by the type of a step of any run."""
+    return _labelled(digest_of_type(step_type))
+
+
+def has_step(step_type: str, dialect: str) -> Condition:
+    """Return the condition that the present run has a step of a type."""
+    if dialect == "postgresql":
+        told = func.json_extract_path_text(cast(steps.c.facts, JSON), literal("type", Text))
+    else:
+        told = func.json_extract(steps.c.facts, literal("$.type", Text))
+    return _some(steps.c.workflow, steps.c.workflow == _W.pk, steps.c.run == _W.run, told == step_type)
+
+
+def _labelled(label: bytes) -> Narrowing:
+    mine = labels.c.digest == label
+    also = _some(labels.c.workflow, labels.c.workflow == _W.pk, mine)
+    return Narrowing(select(labels.c.workflow).where(mine), also, label)
+
+
+def of_attention(kind: str) -> Narrowing:
+    """Return the filter by what needs a person: one kind, or `any`."""
+    a = attention.c
+    opened = [a.closed_at.is_(None), *([a.kind == kind] if kind != "any" else ())]
+    pks = select(a.workflow).where(*opened, a.workflow.is_not(None))
+    return Narrowing(pks, _some(a.workflow, a.workflow == _W.pk, *opened))
+
+
+def of_due(before: datetime, sources: Sequence[str]) -> Narrowing:
+    """Return the filter by checks that were due before an instant."""
+    c = checks.c
+    due = (c.source.in_(sources), c.lane.in_(LANES), c.due_at < before)
+    pks = select(c.workflow).where(*due, c.workflow.is_not(None))
+    return Narrowing(pks, _some(c.id, c.source == _W.source, c.id == _W.id, c.due_at < before))
+
+
+def of_places(sources: Sequence[str], statuses: Sequence[str]) -> Narrowing:
+    """Return the filter by sources and statuses."""
+    mine = and_(_W.source.in_(sources), _W.status.in_(statuses))
+    return Narrowing(select(_W.pk).where(mine), mine, own=True)
+
+
+def of_name(q: str, sources: Sequence[str], dialect: str) -> Narrowing:
+    """Return the filter by a workflow's id or ref, or the id of one of its jobs or blobs: `q`, or what begins so.
+
+    Each of the four is looked up in an index of its own.
+    """
+
+    def begins(column: ColumnElement[Any]) -> Condition:
+        if dialect == "postgresql":
+            return column.startswith(q, autoescape=True)
+        # A range finds its way through the index, which SQLite's LIKE does not.
+        return and_(column >= q, column < q + "\U0010ffff")
+
+    job, blob = begins(jobs.c.key), and_(blobs.c.source.in_(sources), begins(blobs.c.id))
+    pks = union_all(
+        select(_W.pk).where(begins(_W.id)),
+        select(_W.pk).where(begins(_W.ref)),
+        select(jobs.c.workflow).where(job),
+        select(blobs.c.workflow).where(blob),
+    )
+    its_job = _some(jobs.c.workflow, jobs.c.workflow == _W.pk, job)
+    its_blob = _some(blobs.c.workflow, blobs.c.workflow == _W.pk, begins(blobs.c.id))
+    also = or_(begins(_W.id), begins(_W.ref), its_job, its_blob)
+    return Narrowing(pks, also)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of time a page is of: `since` is included, `until` is not; `after` is the row the page follows."""
+
+    limit: int
+    since: datetime | None = None
+    until: datetime | None = None
+    after: tuple[datetime, int] | None = None
+
+    def holds(self, at: ColumnElement[Any], pk: ColumnElement[Any]) -> list[Condition]:
+        """Return the conditions on these two columns."""
+        found: list[Condition] = []
+        if self.since is not None:
+            found.append(at >= self.since)
+        if self.until is not None:
+            found.append(at < self.until)
+        if self.after is not None:
+            last_at, last_pk = self.after
+            found += [at <= last_at, or_(at < last_at, pk < last_pk)]
+        return found
+
+
+def of_few(few: Narrowing, others: Sequence[Condition], window: Window, most: int = FEW) -> Select[Any]:
+    """Return the query for a page of what one filter leaves: all of it read, put in order, cut. It was just counted:
+    by `most` a planner sees that it is not worth reading anything else for it."""
+    these = few.also if few.own else _W.pk.in_(select(few.pks.limit(2 * most).subquery("few")).distinct())
+    mine = select(_W.pk, _W.first_seen_at).where(these, *others, *window.holds(_W.first_seen_at, _W.pk))
+    # Not to be mingled with the order outside: that would let a planner go back in time after all.
+    found = mine.cte("found").prefix_with("MATERIALIZED")
+    page = select(found.c.pk).order_by(found.c.first_seen_at.desc(), found.c.pk.desc()).limit(window.limit)
+    return _rows(page)
+
+
+def _rows(page: Select[Any]) -> Select[Any]:
+    return select(workflows).where(_W.pk.in_(page)).order_by(_W.first_seen_at.desc(), _W.pk.desc())
+
+
+def along_label(label: bytes, others: Sequence[Condition], window: Window) -> Select[Any]:
+    """Return the query for a page of what has a label, back in time along it."""
+    at, pk = labels.c.first_seen_at, labels.c.workflow
+    query = select(workflows).join(labels, pk == _W.pk).where(labels.c.digest == label, *others, *window.holds(at, pk))
+    return query.order_by(at.desc(), pk.desc()).limit(window.limit)
+
+
+def along_places(
+    sources: Sequence[str], statuses: Sequence[str], others: Sequence[Condition], window: Window
+) -> Select[Any]:
+    """Return the query for a page of these sources and statuses: the newest of each, put in order together."""
+    at, pk = _W.first_seen_at, _W.pk
+    parts = [
+        select(pk, at)
+        .where(_W.source == source, _W.status == status, *others, *window.holds(at, pk))
+        .order_by(at.desc(), pk.desc())
+        .limit(window.limit)
+        .subquery()
+        for source in sources
+        for status in statuses
+    ]
+    if not parts:
+        return select(workflows).where(false())
+    every = union_all(*(select(part.c.pk, part.c.first_seen_at) for part in parts)).subquery()
+    return _rows(select(every.c.pk).order_by(every.c.first_seen_at.desc(), every.c.pk.desc()).limit(window.limit))
+
+
+def along_time(others: Sequence[Condition], window: Window) -> Select[Any]:
+    """Return the query for a page of all workflows, back in time."""
+    at, pk = _W.first_seen_at, _W.pk
+    query = select(workflows).where(*others, *window.holds(at, pk))
+    return query.order_by(at.desc(), pk.desc()).limit(window.limit)
+
+
+def of_context(context: Mapping[str, str]) -> list[Narrowing]:
+    """Return the filters by the labels of a context."""
+    return [of_label(key, value) for key, value in sorted(context.items())]
