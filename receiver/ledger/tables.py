@@ -54,6 +54,11 @@ def one_of(column: str, values: Any) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+def only(condition: str) -> dict[str, Any]:
+    """Return the options of an index that only rows for which this holds are in."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
+
+
 def _node_columns() -> list[Column[Any] | CheckConstraint]:
     """Return the columns that a workflow, a step and a job have alike; see `nodes.Node` for what each means."""
     return [
@@ -125,8 +130,7 @@ workflows = Table(
         "ix_workflows_ref",
         "ref",
         postgresql_ops={"ref": "text_pattern_ops"},
-        postgresql_where=text("ref IS NOT NULL"),
-        sqlite_where=text("ref IS NOT NULL"),
+        **only("ref IS NOT NULL"),
     ),
 )
 
@@ -224,22 +228,19 @@ evidence = Table(
         "ix_evidence_seldom",
         "outcome",
         "id",
-        postgresql_where=text("outcome NOT IN ('applied', 'recorded')"),
-        sqlite_where=text("outcome NOT IN ('applied', 'recorded')"),
+        **only("outcome NOT IN ('applied', 'recorded')"),
     ),
     Index(
         "ix_evidence_kind",
         "kind",
         "id",
-        postgresql_where=text("kind <> 'delivery'"),
-        sqlite_where=text("kind <> 'delivery'"),
+        **only("kind <> 'delivery'"),
     ),
     Index(  # what a workflow that a look makes later is to be found by
         "ix_evidence_of_nobody",
         "source",
         "workflow_id",
-        postgresql_where=text("workflow IS NULL AND workflow_id IS NOT NULL"),
-        sqlite_where=text("workflow IS NULL AND workflow_id IS NOT NULL"),
+        **only("workflow IS NULL AND workflow_id IS NOT NULL"),
     ),
 )
 
@@ -257,8 +258,7 @@ delivery_keys = Table(
         "ix_delivery_keys_identity",
         "source",
         "identity",
-        postgresql_where=text("identity IS NOT NULL"),
-        sqlite_where=text("identity IS NOT NULL"),
+        **only("identity IS NOT NULL"),
     ),
 )
 
@@ -283,7 +283,7 @@ transitions = Table(
     one_of("level", Level),
     one_of("to_status", Status),
     one_of("kind", TransitionKind),
-    Index("ix_transitions_tx", "tx", postgresql_where=text("tx IS NOT NULL"), sqlite_where=text("tx IS NOT NULL")),
+    Index("ix_transitions_tx", "tx", **only("tx IS NOT NULL")),
 )
 
 checks = Table(
@@ -317,8 +317,7 @@ checks = Table(
         "source",
         "lane",
         "due_at",
-        postgresql_where=text("due_at IS NOT NULL"),
-        sqlite_where=text("due_at IS NOT NULL"),
+        **only("due_at IS NOT NULL"),
     ),
 )
 
@@ -346,8 +345,7 @@ attention = Table(
         "subject",
         "kind",
         unique=True,
-        postgresql_where=text("closed_at IS NULL"),
-        sqlite_where=text("closed_at IS NULL"),
+        **only("closed_at IS NULL"),
     ),
     Index("ix_attention_workflow", "workflow"),
 )
