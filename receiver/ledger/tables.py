@@ -224,18 +224,8 @@ evidence = Table(
     Index("ix_evidence_workflow_seq", "workflow", "seq"),
     Index("ix_evidence_source_recorded", "source", "recorded_at"),
     # Few deliveries are anything but applied or recorded, and a delivery's row is in neither of these two.
-    Index(
-        "ix_evidence_seldom",
-        "outcome",
-        "id",
-        **only("outcome NOT IN ('applied', 'recorded')"),
-    ),
-    Index(
-        "ix_evidence_kind",
-        "kind",
-        "id",
-        **only("kind <> 'delivery'"),
-    ),
+    Index("ix_evidence_seldom", "outcome", "id", **only("outcome NOT IN ('applied', 'recorded')")),
+    Index("ix_evidence_kind", "kind", "id", **only("kind <> 'delivery'")),
     Index(  # what a workflow that a look makes later is to be found by
         "ix_evidence_of_nobody",
         "source",
@@ -254,12 +244,7 @@ delivery_keys = Table(
     Column("first_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
     Column("count", Integer, nullable=False),
-    Index(
-        "ix_delivery_keys_identity",
-        "source",
-        "identity",
-        **only("identity IS NOT NULL"),
-    ),
+    Index("ix_delivery_keys_identity", "source", "identity", **only("identity IS NOT NULL")),
 )
 
 transitions = Table(
@@ -312,13 +297,7 @@ checks = Table(
     Column("leased_by", Text),
     Column("alone_until", Instant),  # a read for many did not answer for it: until then it is asked about by itself
     one_of("lane", LANES),
-    Index(
-        "ix_checks_lane_due",
-        "source",
-        "lane",
-        "due_at",
-        **only("due_at IS NOT NULL"),
-    ),
+    Index("ix_checks_lane_due", "source", "lane", "due_at", **only("due_at IS NOT NULL")),
 )
 
 attention = Table(
