@@ -13,9 +13,16 @@ from starlette.responses import Response
 
 from receiver.web.site import Site
 
-HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+# No answer is another site's to embed or a search engine's to list, and none is a page that could do anything.
+CLOSED = {
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-robots-tag": "noindex",
+}
+HEADERS = {"cache-control": "no-store", **CLOSED}
 # May be kept by whoever asked, and must be asked about before it is used again.
-KEEPABLE = {"cache-control": "private, no-cache", "x-content-type-options": "nosniff", "vary": "authorization, cookie"}
+KEEPABLE = {"cache-control": "private, no-cache", **CLOSED, "vary": "authorization, cookie"}
 
 
 def site_of(request: Request) -> Site:

@@ -17,6 +17,7 @@ from receiver.ledger.query_parts import Row, lasting
 from receiver.web import copies
 from receiver.web.answers import clock, site_of
 from receiver.web.auth import needs
+from receiver.web.pages.guarding import told_as_asked
 from receiver.web.parameters import named_blob, unknown_blob
 from receiver.web.problems import Problem
 from receiver.web.sharing import link_or
@@ -30,7 +31,7 @@ _GRACE = 1.0
 
 def routes() -> list[Route]:
     """Return the route of `/blobs`."""
-    return [Route("/blobs/{source}/{id}", redirect, methods=["GET", "HEAD"])]
+    return [Route("/blobs/{source}/{id}", told_as_asked(redirect), methods=["GET", "HEAD"])]
 
 
 @link_or(needs("read", or_login=True))

@@ -20,6 +20,7 @@ from receiver.intake import IntakeFull, IntakeUnavailable
 from receiver.ledger.database import LedgerError
 from receiver.ledger.engines import DRIVERS_OWN
 from receiver.logs import log_event, without_query
+from receiver.web.answers import HEADERS
 from receiver.web.site import Site
 
 # name -> (status, title)
@@ -144,5 +145,5 @@ def as_answer(problem: Problem, site: Site) -> Response:
         **problem.extra,
     }
     body = orjson.dumps(site.redactor.json(told))
-    headers = {"cache-control": "no-store", **problem.headers}
+    headers = {**HEADERS, **problem.headers}
     return Response(body, problem.status, headers, "application/problem+json")

@@ -38,7 +38,8 @@ async def test_schemathesis_finds_no_fault(database_url: str, tmp_path: Path) ->
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml", "run",
             f"{serving.url}/openapi.json", "-H", f"Authorization: Bearer {token}", "--checks", "all",
-            "--exclude-path", "/v1/stream", "--phases", "examples,coverage,fuzzing", "--max-time", str(seconds),
+            "--exclude-path", "/v1/stream", "--phases", "examples,coverage,fuzzing,stateful",
+            "--workers", "2", "--max-time", str(seconds),
             "--request-timeout", "70", "--max-response-time", "70", "--suppress-health-check", "all",
             "--warnings", "off", "--no-color", *(["--max-examples", "15"] if seconds < 60 else []),
             cwd=tmp_path, env={**os.environ, "PYTHONWARNINGS": "ignore"},

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from receiver.ledger.database import Database
+from receiver.ledger.tables import metadata
 
 
 async def rows(database: Database, table: Table, **where: Any) -> list[Any]:
@@ -16,6 +17,13 @@ async def rows(database: Database, table: Table, **where: Any) -> list[Any]:
     query = select(table).where(*(table.c[name] == value for name, value in where.items()))
     async with database.read() as conn:
         return list(await conn.execute(query))
+
+
+async def everything(database: Database) -> dict[str, list[str]]:
+    """All that the ledger says, by table; who is logged in, and when a token was last used, is left out."""
+    tables = [one for one in metadata.sorted_tables if one.name not in ("tokens", "sessions", "rejections")]
+    async with database.read() as conn:
+        return {one.name: sorted(map(repr, await conn.execute(select(one)))) for one in tables}
 
 
 @asynccontextmanager

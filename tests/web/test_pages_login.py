@@ -225,6 +225,7 @@ async def test_the_login_leads_back_to_where_somebody_was_going(receiver: Runnin
 async def test_a_blob_may_be_asked_for_by_who_is_logged_in(receiver: Running, database: Database) -> None:
     browser = await logged_in(receiver, database)
     assert (await browser.get("/blobs/civ/none")).status == 404
-    assert (await Browser(receiver).get("/blobs/civ/none")).status == 401
+    assert (await Browser(receiver).get("/blobs/civ/none", accept="*/*")).status == 401
+    assert (await Browser(receiver).get("/blobs/civ/none")).headers["location"].startswith("/login")
     # The API proper takes no cookie: a form of another site could carry it there.
     assert (await browser.get("/v1/workflows")).status == 401

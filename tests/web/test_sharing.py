@@ -56,6 +56,12 @@ async def test_a_link_stops_working_when_its_time_is_over(api: Api, database: Da
     assert old is not None
     answer = await opened(api, old)
     assert (answer.status, answer.json["type"]) == (403, "/problems/bad-link")
+    page = await ask("GET", api.running.url + old, accept="text/html")
+    assert (page.status, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert "its time is over" in page.body.decode()
+    assert "ask whoever sent it" in page.body.decode()
+    answer = await ask("GET", f"{api.running.url}/blobs/civ/{IMAGE}", accept="text/html")
+    assert (answer.status, answer.headers["location"]) == (303, f"/login?next=%2Fblobs%2Fciv%2F{IMAGE}")
 
 
 @pytest.mark.parametrize(

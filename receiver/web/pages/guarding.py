@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from urllib.parse import quote
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from receiver.ledger.database import LedgerError
 from receiver.logs import log_event
 from receiver.web.pages.forms import form_of
 from receiver.web.pages.rendering import render
@@ -82,6 +84,30 @@ def _check_scope(visitor: Visitor, needed: str) -> None:
         raise Problem("scope", f"this needs a token with the scope {needed}; {visitor.name} has {visitor.scope}")
 
 
+def told_as_asked(endpoint: Endpoint) -> Endpoint:
+    """Let a person who follows a link to a file see an error as a page, and find the login; programs get problems."""
+
+    @wraps(endpoint)
+    async def told(request: Request) -> Response:
+        response = await endpoint(request)
+        if response.status_code < 400 or "text/html" not in request.headers.get("accept", ""):
+            return response
+        try:
+            request.state.visitor = visitor = await visitor_of(request)
+        except LedgerError:
+            return response
+        if response.status_code == 401:
+            return to_login(request)
+        problem = orjson.loads(response.body)
+        told = {**{name: problem[name] for name in ("title", "detail", "status")}, "shared": visitor is None}
+        page = render(request, "problem.html", told, status=response.status_code)
+        if "retry-after" in response.headers:
+            page.headers["retry-after"] = response.headers["retry-after"]
+        return page
+
+    return told
+
+
 def to_login(request: Request) -> Response:
     """Send a browser to the login, and from there back to where it was going."""
     if "hx-request" in request.headers:
@@ -99,7 +125,7 @@ def onward(request: Request, path: str) -> Response:
 
 def problem_page(request: Request, problem: Problem) -> Response:
     """Return a problem as people read it."""
-    told = {"title": problem.title, "detail": problem.detail, "status": problem.status}
+    told = {"title": problem.title, "detail": problem.detail, "status": problem.status, "shared": False}
     response = render(request, "problem.html", told, status=problem.status)
     for name in ("retry-after", "allow"):
         if name in problem.headers:

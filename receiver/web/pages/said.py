@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from receiver.web.visitors import is_https
 
-_COOKIE = "hookledger-said"
+_COOKIE, _SECURE_COOKIE = "hookledger-said", "__Host-hookledger-said"
 WORDS = {
     "asked": "Upstream is being asked; what it answers appears here.",
     "acknowledged": "Noted: you have seen to it. It stays open until its cause is gone.",
@@ -24,18 +24,24 @@ WORDS = {
 def say(request: Request, response: Response, word: str) -> None:
     """Have the next page say this."""
     assert word in WORDS
-    response.set_cookie(_COOKIE, word, max_age=20, path="/", secure=is_https(request), httponly=True, samesite="strict")
+    response.set_cookie(
+        _name(request), word, max_age=20, path="/", secure=is_https(request), httponly=True, samesite="strict"
+    )
 
 
 def heard(request: Request) -> str | None:
     """Return what this page is to say; nothing when it is only renewed in place."""
-    return None if _in_place(request) else WORDS.get(request.cookies.get(_COOKIE, ""))
+    return None if _in_place(request) else WORDS.get(request.cookies.get(_name(request), ""))
 
 
 def forget(request: Request, response: Response) -> None:
     """Say it only once."""
-    if _COOKIE in request.cookies and not _in_place(request):
-        response.delete_cookie(_COOKIE, path="/", secure=is_https(request), httponly=True, samesite="strict")
+    if _name(request) in request.cookies and not _in_place(request):
+        response.delete_cookie(_name(request), path="/", secure=is_https(request), httponly=True, samesite="strict")
+
+
+def _name(request: Request) -> str:
+    return _SECURE_COOKIE if is_https(request) else _COOKIE
 
 
 def _in_place(request: Request) -> bool:
