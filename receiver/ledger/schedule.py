@@ -37,6 +37,8 @@ TRIES = 5
 SOONEST = timedelta(seconds=2)
 # A read for many is reckoned to answer for so many that are due at the same time.
 WORTH_MANY = 100
+# Such reads are no further apart than this part of a source's `silence`.
+WAITS_FOR_COMPANY = 3
 _EPOCH = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 LANE_OF = {
@@ -114,13 +116,16 @@ def plan_check(state: WorkflowState | None, memory: Memory, policy: Policy) -> D
 
 
 def _while_alive(state: WorkflowState, memory: Memory, policy: Policy) -> dict[str, datetime]:
-    """Poll fresh work as upstream advises until the first believed delivery; then ask after silence (R16)."""
+    """Poll fresh work as upstream advises until the first believed delivery; then ask after silence (R16).
+
+    What has told nothing yet is silent too: it is never asked about more rarely than silence is asked after.
+    """
     last = state.asked_at or state.node.first_seen_at
     reasons: dict[str, datetime] = {}
     at = learned_at(state, policy)
     if state.news_at is None:
         rung = min(memory.looks, len(policy.poll) - 1)
-        reasons["fresh"] = at or last + timedelta(seconds=policy.poll[rung])
+        reasons["fresh"] = at or last + min(timedelta(seconds=policy.poll[rung]), policy.silence)
     else:
         quiet_since = max(state.news_at, last)
         reasons["silence"] = min(at or quiet_since + policy.silence, last + 4 * policy.silence)
@@ -155,7 +160,9 @@ def learned_at(state: WorkflowState, policy: Policy) -> datetime | None:
     at = alive + min(max(timedelta(seconds=wait), SOONEST), 4 * policy.silence)
     if policy.bulk == 1:
         return at
-    apart = timedelta(seconds=round(together(policy.learned.miss_rate, policy.learned.rate)))
+    # Whoever wants to hear of silence soon does not want to wait long for company either.
+    most = max(policy.silence.total_seconds() / WAITS_FOR_COMPANY, 1)
+    apart = timedelta(seconds=round(min(together(policy.learned.miss_rate, policy.learned.rate), most)))
     return _EPOCH + math.ceil((at - _EPOCH) / apart) * apart
 
 

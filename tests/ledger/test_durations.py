@@ -88,6 +88,21 @@ def test_looks_that_one_read_answers_for_fall_on_the_same_instants() -> None:
     assert len(dues) <= 2
 
 
+def test_where_silence_is_short_nobody_waits_long_for_company() -> None:
+    instants = []
+    for silence in (10, 300):
+        using = policy(videos(missed=0.001), bulk=50, silence=timedelta(seconds=silence))
+        dues = set()
+        for second in range(30):
+            state = new_state("s", "w", at(0), "track")
+            state.news_at = state.asked_at = at(150 + second)
+            dues.add(seconds_to(state, using))
+        instants.append(len(dues))
+    patient, impatient = instants[1], instants[0]
+    assert patient <= 2
+    assert impatient >= 10
+
+
 def test_reads_for_many_are_closer_the_more_there_is_to_learn_of() -> None:
     assert together(0.1, 1.0) < together(0.1, 0.1) < together(0.1, 0.01)
     assert together(0.1, 0.1) < together(0.001, 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from receiver.ledger.merge import new_state
@@ -61,6 +62,13 @@ def looked_at(state: WorkflowState, lasts: float, deliveries: tuple[float, ...] 
 
 def test_fresh_work_is_polled_as_upstream_advises() -> None:
     assert looked_at(alive(), 130) == [2, 7, 17, 32, 62, 92, 122]
+
+
+def test_fresh_work_is_never_asked_about_more_rarely_than_silence_is_asked_after() -> None:
+    impatient = replace(POLICY, silence=timedelta(seconds=6))
+    state, memory = alive(), Memory(looks=4)
+    assert plan_check(state, memory, impatient).at == at(6)
+    assert plan_check(state, memory, POLICY).at == at(30)
 
 
 def test_polling_stops_with_the_first_believed_delivery() -> None:
