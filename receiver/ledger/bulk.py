@@ -1,7 +1,10 @@
 """Many rows in one statement, for the hot path: set-based SQL made from the tables, sent straight to the driver.
 
-PostgreSQL takes one array per column (`unnest`); SQLite takes the rows one by one inside the driver, which costs no
-round trip. Everywhere else in the project SQL is SQLAlchemy Core.
+PostgreSQL takes all rows as one JSON document (an array per row) and one array per binary column; SQLite takes the
+rows one by one inside the driver, which costs no round trip. Everywhere else in the project SQL is SQLAlchemy Core.
+
+JSON because of what it costs to say: the driver encodes a value of an array in 0.1 to 0.5 µs, orjson in 0.03, and
+PostgreSQL reads either in about the same time (30 jobs of 17 columns: 168 and 32 µs here, 41 and 49 µs there).
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ def _pg_type(table: Table, column: str) -> str:
     return "bytea" if isinstance(kind, LargeBinary) else "text"
 
 
+def _binary(table: Table, column: str) -> bool:
+    return isinstance(table.c[column].type, LargeBinary)
+
+
 def _encoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
     kind = table.c[column].type
     if isinstance(kind, (Json, Labels)):
@@ -61,10 +68,16 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _rows(table: Table, columns: Sequence[str]) -> str:
-    """Return a subquery of one array per column. In FROM, each array would fill a store of its own."""
-    arrays = (f'unnest(${n}::{_pg_type(table, name)}[]) AS "{name}"' for n, name in enumerate(columns, 1))
-    return f"(SELECT {', '.join(arrays)})"
+def _rows(table: Table, columns: Sequence[str], first: int = 1) -> str:
+    """Return a subquery of the rows that `encode` made parameters of, the first of which is `$first`."""
+    arrays = [name for name in columns if _binary(table, name)]
+    told = [name for name in columns if name not in arrays]
+    given = [f"jsonb_array_elements(${first}::jsonb) AS j"]
+    given += (f'unnest(${n}::bytea[]) AS "{name}"' for n, name in enumerate(arrays, first + 1))
+    picked = [f'(j ->> {n})::{_pg_type(table, name)} AS "{name}"' for n, name in enumerate(told)]
+    picked += (f'"{name}"' for name in arrays)
+    # Without OFFSET the planner takes it apart, and reads a value again at each place that uses it.
+    return f"(SELECT {', '.join(picked)} FROM (SELECT {', '.join(given)}) AS given OFFSET 0)"
 
 
 def _set(table: Table, name: str) -> str:
@@ -103,23 +116,46 @@ def insert_sql(
 
 
 @cache
-def _encoders(table: Table, columns: tuple[str, ...], dialect: str) -> tuple[Callable[[Any], Any] | None, ...]:
-    return tuple(_encoder(table, name, dialect) for name in columns)
+def _encoders(
+    table: Table, columns: tuple[str, ...], dialect: str
+) -> tuple[tuple[tuple[int, Callable[[Any], Any]], ...], tuple[int, ...]]:
+    """Return the columns that need work, each with what is to be done, and those that are binary, by their places."""
+    found = ((place, _encoder(table, name, dialect)) for place, name in enumerate(columns))
+    work = tuple((place, encoder) for place, encoder in found if encoder is not None)
+    return work, tuple(place for place, name in enumerate(columns) if _binary(table, name))
 
 
-def encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Row]:
-    """Return the values column by column, as the driver takes them: most columns need no work at all."""
-    return [
-        column if encode is None else [None if value is None else encode(value) for value in column]
-        for encode, column in zip(_encoders(table, columns, dialect), zip(*rows, strict=True), strict=True)
-    ]
+def encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Any]:
+    """Return rows as the driver takes them: as the parameters of one statement on PostgreSQL, as rows on SQLite.
+
+    Raises TypeError for text that is no Unicode.
+    """
+    work, binary = _encoders(table, columns, dialect)
+    if work:
+        rows = [_encoded(row, work) for row in rows]
+    if dialect == "sqlite":
+        return list(rows)
+    if not binary:
+        return [orjson.dumps(rows).decode()]
+    rows = list(rows)
+    kept = [place for place in range(len(columns)) if place not in binary]
+    told = orjson.dumps([[row[place] for place in kept] for row in rows]).decode()
+    return [told, *([row[place] for row in rows] for place in binary)]
 
 
-async def _execute(connection: AsyncConnection, sql: str, columns: list[Row]) -> list[Row]:
-    """Send one statement with many rows of values, given as columns; returns what it returns, on PostgreSQL."""
+def _encoded(row: Row, work: Iterable[tuple[int, Callable[[Any], Any]]]) -> Row:
+    values = list(row)
+    for place, encode_one in work:
+        if values[place] is not None:
+            values[place] = encode_one(values[place])
+    return values
+
+
+async def _execute(connection: AsyncConnection, sql: str, given: list[Any]) -> list[Row]:
+    """Send one statement with many rows, as `encode` made them; returns what it returns, on PostgreSQL."""
     if connection.dialect.name == "postgresql":
-        return await driver.fetch(connection, sql, columns)
-    await driver.run_many(connection, sql, list(zip(*columns, strict=True)))
+        return await driver.fetch(connection, sql, given)
+    await driver.run_many(connection, sql, given)
     return []
 
 
@@ -234,7 +270,7 @@ async def lock_free(
     if not values:
         return set()
     sql = _select_sql(table, key, "postgresql", 0, key, True) + " SKIP LOCKED"
-    return {tuple(row) for row in await driver.fetch(connection, sql, list(zip(*values, strict=True)))}
+    return {tuple(row) for row in await driver.fetch(connection, sql, encode(table, key, "postgresql", values))}
 
 
 @cache
@@ -297,7 +333,7 @@ async def _select(
     dialect = connection.dialect.name
     if dialect == "postgresql":
         sql = _select_sql(table, key, dialect, 0, columns, lock)
-        return await driver.fetch(connection, sql, list(zip(*values, strict=True)))
+        return await driver.fetch(connection, sql, encode(table, key, dialect, values))
     rows: list[Row] = []
     for start in range(0, len(values), _AT_ONCE):
         part = list(values[start : start + _AT_ONCE])

@@ -227,6 +227,9 @@ def postgresql_engine(
             timeout=patience,
             command_timeout=None if unhurried else STATEMENT_TIMEOUT,
             server_settings=settings,
+            # Statements are few and their texts long: to parse one anew costs more than to run it.
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=0,
         )
 
     return create_async_engine(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,7 +25,7 @@ class Together:
 
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
-        self._parts: list[tuple[str, list[Row]]] = []
+        self._parts: list[tuple[str, list[Any]]] = []
 
     def insert(
         self,
@@ -58,11 +59,11 @@ class Together:
         """Send what was gathered. Raises sqlalchemy.exc.DBAPIError."""
         parts, self._parts = self._parts, []
         if self._dialect == "sqlite":
-            for sql, columns in parts:
-                await driver.run_many(connection, sql, list(zip(*columns, strict=True)))
+            for sql, given in parts:
+                await driver.run_many(connection, sql, given)
         elif parts:
-            sql = _as_one(tuple((sql, len(columns)) for sql, columns in parts))
-            await driver.fetch(connection, sql, [column for _, columns in parts for column in columns])
+            sql = _as_one(tuple((sql, len(given)) for sql, given in parts))
+            await driver.fetch(connection, sql, [value for _, given in parts for value in given])
 
 
 @cache
