@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from receiver.config import Config
-from receiver.ledger.apply import AGAIN, REPEATED
+from receiver.ledger.batch import AGAIN, REPEATED
 from receiver.ledger.entries import Answer, Entry, Look
 from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Reading, Trust

@@ -14,7 +14,7 @@ from random import Random
 
 from receiver.config import Budget
 from receiver.ledger import looks
-from receiver.ledger.apply import forgive
+from receiver.ledger.batch import forgive
 from receiver.ledger.checks import Check, Claim
 from receiver.ledger.durations import Durations, keys_of
 from receiver.ledger.entries import Answer, Entry, Look
