@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.ledger.ahead import Ahead
 from receiver.ledger.apply import apply
 from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.database import now as database_now
@@ -105,6 +106,7 @@ class Intake:
         self._busy_since: float | None = None
         self._careful_until = 0.0
         self._recent = Recent()
+        self._ahead = Ahead(database, self._recent)
         self._patience = Patience(lambda: IntakeUnavailable("the ledger did not commit in time"))
         self.counters = Counters()
         self._say_failed = Seldom("commit failed", level="error")
@@ -181,6 +183,7 @@ class Intake:
             self._queue.clear()
             self._apart.clear()
             self.counters.queued = self.counters.held = 0
+            await self._ahead.close()
 
     def _next_batch(self) -> Iterator[_Waiting]:
         size = 0
@@ -287,10 +290,11 @@ class Intake:
             began = time.monotonic()
             self._busy_since = began
             try:
-                async with self._database.write(wait=WAIT_NO_LONGER) as conn:
-                    if began < self._careful_until:
-                        await self._see_what_is_held(conn, entries)
-                    results = await apply(conn, entries, await database_now(conn), self._recent)
+                results = None
+                if left == TRIES - 1 and began >= self._careful_until:
+                    results = await self._ahead.commit(entries)
+                if results is None:
+                    results = await self._apply(entries, careful=began < self._careful_until)
             except _Held:
                 raise
             except (LedgerError, *DRIVER_ERRORS) as error:
@@ -314,6 +318,12 @@ class Intake:
             self.counters.last_commit = time.monotonic() - began
             return results
         raise AssertionError("the last try either returns or raises")
+
+    async def _apply(self, entries: Sequence[Entry], *, careful: bool) -> list[Result]:
+        async with self._database.write(wait=WAIT_NO_LONGER) as conn:
+            if careful:
+                await self._see_what_is_held(conn, entries)
+            return await apply(conn, entries, await database_now(conn), self._recent)
 
     async def _see_what_is_held(self, conn: AsyncConnection, entries: Sequence[Entry]) -> None:
         """Return when no entry's workflow is held by another transaction. Raises _Held with those that are."""

@@ -45,6 +45,10 @@ async def apply(
     plan(batch, policies)
     changed = figures.of_batch(entries, results, batch.states, before, policies, now)
     await _write(connection, batch, changed)
+    if recent is not None:
+        disputed = {key for key, state in batch.states.items() if batch.concerns.get(state.pk or 0)}
+        disputed.update((one.source, one.subject) for one in batch.raised)
+        recent.offer(batch.checks, batch.known_keys, disputed)
     return results
 
 
@@ -127,7 +131,7 @@ async def _write(connection: AsyncConnection, batch: Batch, changed: figures.Amo
     out = Together(connection.dialect.name)
     await store.end_runs(connection, states)
     gather(out, batch, changed)
-    await out.run(connection)
+    checks.learn(batch.checks, await out.run(connection))
     await labels.write(connection, states)
     if batch.raised:
         await attention.raise_concerns(connection, batch.raised, batch.now)

@@ -5,7 +5,7 @@ Who gathers it, and how it is written, is `apply`'s business, and `ahead`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -209,18 +209,23 @@ def plan(batch: Batch, policies: Mapping[Key, Policy]) -> None:
             continue
         due = plan_check(state, check.memory, policy)
         check.schedule(due)
+        if state is not None and check.dirty:
+            state.node.dirty = True  # a new version, so that whoever keeps copies sees that the check is another too
         if state is not None and due.at is None:
             raised = {one.kind for one in batch.raised if one.workflow == state.pk}
             if not (raised | check.memory.told).isdisjoint(attention.FAILURES):
                 batch.closed.append((state.source, state.id, attention.FAILURES))
 
 
-def gather(out: Together, batch: Batch, changed: figures.Amounts) -> None:
-    """Add to `out` all that a batch writes in one statement; its runs that ended must be kept already."""
+def gather(out: Together, batch: Batch, changed: figures.Amounts, unmade: Collection[Key] = ()) -> None:
+    """Add to `out` all that a batch writes in one statement; its runs that ended must be kept already.
+
+    `unmade` are workflows that have no row yet.
+    """
     states = batch.states.values()
     evidence.write(out, batch.rows)
     store.add_transitions(out, batch.moves)
-    store.save(out, states)
+    store.save(out, states, unmade)
     checks.save(out, batch.checks.values())
     figures.write(out, changed, batch.now)
     labels.add_types(out, states)

@@ -15,33 +15,17 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Float, Integer, LargeBinary, Table
+from sqlalchemy import Boolean, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import driver
 from receiver.ledger.columns import Instant, Json, Labels, instant_to_text, json_to_text
+from receiver.ledger.statements import binary, insert_sql, quoted, select_sql, update_sql
 
 _AT_ONCE = 512  # keys in one statement on SQLite
 
 Row = Sequence[Any]
 Mapping = dict[str, Any]
-
-
-def _pg_type(table: Table, column: str) -> str:
-    kind = table.c[column].type
-    if isinstance(kind, Instant):
-        return "timestamptz"
-    if isinstance(kind, (BigInteger, Integer)):
-        return "bigint" if isinstance(kind, BigInteger) else "integer"
-    if isinstance(kind, Float):
-        return "float8"
-    if isinstance(kind, Boolean):
-        return "boolean"
-    return "bytea" if isinstance(kind, LargeBinary) else "text"
-
-
-def _binary(table: Table, column: str) -> bool:
-    return isinstance(table.c[column].type, LargeBinary)
 
 
 def _encoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
@@ -64,57 +48,6 @@ def _decoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | 
     return None
 
 
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
-
-
-def _rows(table: Table, columns: Sequence[str], first: int = 1) -> str:
-    """Return a subquery of the rows that `encode` made parameters of, the first of which is `$first`."""
-    arrays = [name for name in columns if _binary(table, name)]
-    told = [name for name in columns if name not in arrays]
-    given = [f"jsonb_array_elements(${first}::jsonb) AS j"]
-    given += (f'unnest(${n}::bytea[]) AS "{name}"' for n, name in enumerate(arrays, first + 1))
-    picked = [f'(j ->> {n})::{_pg_type(table, name)} AS "{name}"' for n, name in enumerate(told)]
-    picked += (f'"{name}"' for name in arrays)
-    # Without OFFSET the planner takes it apart, and reads a value again at each place that uses it.
-    return f"(SELECT {', '.join(picked)} FROM (SELECT {', '.join(given)}) AS given OFFSET 0)"
-
-
-def _set(table: Table, name: str) -> str:
-    if name[0] == "+":
-        return f'"{name[1:]}" = {table.name}."{name[1:]}" + excluded."{name[1:]}"'
-    if "=" in name:
-        column, expression = name.split("=", 1)
-        return f'"{column}" = {expression}'
-    return f'"{name}" = excluded."{name}"'
-
-
-@cache
-def insert_sql(
-    table: Table, columns: tuple[str, ...], dialect: str, keys: tuple[str, ...], update: tuple[str, ...], returning: str
-) -> str:
-    """Return the statement that inserts rows; on a clash over `keys` it updates `update`, or does nothing.
-
-    `+name` in `update` adds to a column; `name=expression` sets it to one of the table's columns and `excluded`'s.
-    """
-    if dialect == "postgresql":
-        picked = ", ".join(
-            f'r."{name}"::jsonb' if isinstance(table.c[name].type, Labels) else f'r."{name}"' for name in columns
-        )
-        source = f"SELECT {picked} FROM {_rows(table, columns)} AS r"
-        if keys and not update:
-            # A row that clashes would use up a number all the same, and cost as much as one that does not.
-            same = " AND ".join(f't."{name}" = r."{name}"' for name in keys)
-            source += f" WHERE NOT EXISTS (SELECT 1 FROM {table.name} t WHERE {same})"
-    else:
-        source = f"VALUES ({', '.join('?' * len(columns))})"
-    sql = f"INSERT INTO {table.name} ({_quoted(columns)}) {source}"
-    if keys:
-        sql += f" ON CONFLICT ({_quoted(keys)}) DO "
-        sql += f"UPDATE SET {', '.join(_set(table, name) for name in update)}" if update else "NOTHING"
-    return sql + (f" RETURNING {returning}" if returning else "")
-
-
 @cache
 def _encoders(
     table: Table, columns: tuple[str, ...], dialect: str
@@ -122,7 +55,7 @@ def _encoders(
     """Return the columns that need work, each with what is to be done, and those that are binary, by their places."""
     found = ((place, _encoder(table, name, dialect)) for place, name in enumerate(columns))
     work = tuple((place, encoder) for place, encoder in found if encoder is not None)
-    return work, tuple(place for place, name in enumerate(columns) if _binary(table, name))
+    return work, tuple(place for place, name in enumerate(columns) if binary(table, name))
 
 
 def encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Any]:
@@ -176,31 +109,8 @@ async def insert(
     if not rows:
         return []
     dialect = connection.dialect.name
-    sql = insert_sql(table, columns, dialect, keys, update, _quoted(returning))
+    sql = insert_sql(table, columns, dialect, keys, update, quoted(returning))
     return await _execute(connection, sql, encode(table, columns, dialect, rows))
-
-
-@cache
-def update_sql(
-    table: Table, key: tuple[str, ...], columns: tuple[str, ...], dialect: str, special: tuple[tuple[str, str], ...]
-) -> str:
-    named = (*columns, *key)
-    if dialect == "sqlite":
-        values = {name: f"?{n}" for n, name in enumerate(named, 1)}
-        casts: set[str] = set()
-    else:
-        values = {name: f'r."{name}"' for name in named}
-        casts = {name for name in columns if isinstance(table.c[name].type, Labels)}
-    made = dict(special)
-    sets = ", ".join(
-        f'"{name}" = '
-        + (made[name].format(**values) if name in made else values[name] + ("::jsonb" if name in casts else ""))
-        for name in columns
-    )
-    where = " AND ".join(f't."{name}" = {values[name]}' for name in key)
-    if dialect == "sqlite":
-        return f"UPDATE {table.name} AS t SET {sets} WHERE {where}"
-    return f"UPDATE {table.name} t SET {sets} FROM {_rows(table, named)} AS r WHERE {where}"
 
 
 async def update(
@@ -240,7 +150,7 @@ async def insert_new(
         return {}
     dialect, told = connection.dialect.name, len(key)
     if dialect == "postgresql":
-        sql = insert_sql(table, columns, dialect, key, (), _quoted((*key, *giving)))
+        sql = insert_sql(table, columns, dialect, key, (), quoted((*key, *giving)))
         made = await _execute(connection, sql, encode(table, columns, dialect, rows))
         return {tuple(row[:told]): tuple(row[told:]) for row in made}
     # The write lock on the whole file is held: what is not there now stays away until this transaction ends.
@@ -269,23 +179,8 @@ async def lock_free(
     """Lock the rows of these keys that nobody else holds, on PostgreSQL, and return their keys; never waits."""
     if not values:
         return set()
-    sql = _select_sql(table, key, "postgresql", 0, key, True) + " SKIP LOCKED"
+    sql = select_sql(table, key, "postgresql", 0, key, True) + " SKIP LOCKED"
     return {tuple(row) for row in await driver.fetch(connection, sql, encode(table, key, "postgresql", values))}
-
-
-@cache
-def _select_sql(
-    table: Table, key: tuple[str, ...], dialect: str, count: int, columns: tuple[str, ...], lock: bool
-) -> str:
-    names = [f't."{name}"' for name in columns]
-    if dialect == "postgresql":
-        joined = " AND ".join(f't."{name}" = k."{name}"' for name in key)
-        order = ", ".join(f't."{name}"' for name in key)
-        sql = f"SELECT {', '.join(names)} FROM {table.name} t JOIN {_rows(table, key)} AS k ON {joined}"
-        return sql + (f" ORDER BY {order} FOR UPDATE OF t" if lock else "")
-    places = ", ".join(f"({', '.join('?' * len(key))})" for _ in range(count))
-    listed = ", ".join(f't."{name}"' for name in key)
-    return f"SELECT {', '.join(names)} FROM {table.name} t WHERE ({listed}) IN (VALUES {places})"
 
 
 async def by_keys(
@@ -296,14 +191,16 @@ async def by_keys(
     *,
     lock: bool = False,
     raw: frozenset[str] = frozenset(),
+    system: tuple[str, ...] = (),
 ) -> list[Mapping]:
     """Return the rows whose `key` columns equal one of `values`, as dictionaries.
 
-    `lock` takes their row locks in the order of the key. JSON columns named in `raw` stay text.
+    `lock` takes their row locks in the order of the key. JSON columns named in `raw` stay text. `system` are columns
+    that PostgreSQL has of every row.
     """
-    columns = tuple(column.name for column in table.columns)
+    columns = (*(column.name for column in table.columns), *system)
     rows = await _select(connection, table, key, values, columns, lock=lock)
-    return decode(table, connection.dialect.name, rows, raw)
+    return decode(table, connection.dialect.name, rows, raw, system)
 
 
 async def columns_by_keys(
@@ -332,14 +229,14 @@ async def _select(
         return []
     dialect = connection.dialect.name
     if dialect == "postgresql":
-        sql = _select_sql(table, key, dialect, 0, columns, lock)
+        sql = select_sql(table, key, dialect, 0, columns, lock)
         return await driver.fetch(connection, sql, encode(table, key, dialect, values))
     rows: list[Row] = []
     for start in range(0, len(values), _AT_ONCE):
         part = list(values[start : start + _AT_ONCE])
         # A power of two of places, the last value repeated: few texts, so that SQLite need not parse each anew.
         part += [part[-1]] * ((1 << (len(part) - 1).bit_length()) - len(part))
-        sql = _select_sql(table, key, dialect, len(part), columns, False)
+        sql = select_sql(table, key, dialect, len(part), columns, False)
         rows.extend(await driver.fetch(connection, sql, [value for one in part for value in one]))
     return rows
 
@@ -350,9 +247,11 @@ def _decoders(table: Table, dialect: str, raw: frozenset[str]) -> tuple[tuple[st
     return tuple((name, decoder) for name, decoder in found if decoder is not None and name not in raw)
 
 
-def decode(table: Table, dialect: str, rows: Iterable[Row], raw: frozenset[str] = frozenset()) -> list[Mapping]:
-    """Turn raw rows that hold all of a table's columns, in order, into dictionaries of Python values."""
-    names = [column.name for column in table.columns]
+def decode(
+    table: Table, dialect: str, rows: Iterable[Row], raw: frozenset[str] = frozenset(), more: tuple[str, ...] = ()
+) -> list[Mapping]:
+    """Turn raw rows that hold all of a table's columns, in order, and `more`, into dictionaries of Python values."""
+    names = [*(column.name for column in table.columns), *more]
     special = _decoders(table, dialect, raw)
     out = []
     for row in rows:

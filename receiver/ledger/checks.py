@@ -28,7 +28,11 @@ _COLUMNS = (
 
 @dataclass(slots=True)
 class Check:
-    """One check as a batch works on it. `memory` feeds the plan; `finish` says that its look is over."""
+    """One check as a batch works on it. `memory` feeds the plan; `finish` says that its look is over.
+
+    `written_by` is the number of the transaction that wrote its row, by which whoever keeps a copy can see whether it
+    is still true: 0 when there is no row, None when that is not known, as ever on SQLite.
+    """
 
     source: str
     id: str
@@ -46,6 +50,7 @@ class Check:
     stored: bool = False
     dirty: bool = False
     finished: bool = False
+    written_by: int | None = None
 
     def schedule(self, due: Due) -> None:
         """Take over a plan. A row that is stored already is written only when the plan gets earlier or its reasons
@@ -65,8 +70,9 @@ class Check:
 async def load(connection: AsyncConnection, keys: Iterable[Key], *, lock: bool) -> dict[Key, Check]:
     """Return the check of each name, a blank one where there is none. `lock` keeps claims away from them."""
     wanted = sorted(set(keys))
-    found = {key: Check(*key) for key in wanted}
-    for row in await bulk.by_keys(connection, checks, ("source", "id"), wanted, lock=lock):
+    system = ("xmin",) if connection.dialect.name == "postgresql" else ()
+    found = {key: Check(*key, written_by=0 if system else None) for key in wanted}
+    for row in await bulk.by_keys(connection, checks, ("source", "id"), wanted, lock=lock, system=system):
         found[row["source"], row["id"]] = _check(row)
     return found
 
@@ -78,7 +84,7 @@ def _check(row: Mapping[str, Any]) -> Check:
     return Check(
         row["source"], row["id"], memory, row["workflow"], row["reasons"], row["due_at"], row["lane"], row["fence"],
         row["leased_until"], row["last_error"], row["seen_sha256"], row["seen_evidence"], row["alone_until"],
-        stored=True,
+        stored=True, written_by=row.get("xmin"),
     )  # fmt: skip
 
 
@@ -104,11 +110,31 @@ def save(out: Together, changed: Iterable[Check]) -> None:
     except that a finished look gives its lease back and clears the wish it has answered."""
     kept = sorted((check for check in changed if check.dirty), key=lambda check: (check.source, check.id))
     new = [_values(check) for check in kept if not check.stored]
-    out.insert(checks, _COLUMNS, new, keys=("source", "id"), update=_BOTH_PLANS)
+    out.insert(checks, _COLUMNS, new, keys=("source", "id"), update=_BOTH_PLANS, telling=_TOLD)
     planned = [_updated(check, _SHARED) for check in kept if check.stored and not check.finished]
-    out.update(checks, ("source", "id"), _SHARED, planned, special=_MINDING_WISHES)
+    out.update(checks, ("source", "id"), _SHARED, planned, special=_MINDING_WISHES, telling=_TOLD)
     finished = [_updated(check, _FINISHED) for check in kept if check.stored and check.finished]
     out.update(checks, ("source", "id"), _FINISHED, finished)
+
+
+def learn(batch: Mapping[Key, Check], told: Iterable[Sequence[Any]]) -> None:
+    """Take in what the database told of the checks that `save` wrote: whether they are now as they are here.
+
+    Somebody may have claimed or wanted a workflow between our reading its check and our writing it.
+    """
+    for check in batch.values():
+        if check.dirty:
+            check.written_by = None
+    for number, source, name, fence, wanted_at in told:
+        check = batch[source, name]
+        if (fence, wanted_at) == (check.fence, check.memory.wanted_at):
+            check.written_by = number
+
+
+def settle(check: Check) -> None:
+    """Note that the database holds a check as it is now: after the commit."""
+    check.stored = check.stored or check.dirty
+    check.dirty = check.finished = False
 
 
 def _values(check: Check) -> tuple[Any, ...]:
@@ -119,6 +145,7 @@ def _values(check: Check) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+_TOLD = ("source", "id", "fence", "wanted_at")
 _SHARED = (
     "workflow", "reasons", "hinted_at", "doubted_at", "retry_at", "looks", "misses", "hints", "last_error",
     "seen_sha256", "seen_evidence", "due_at", "lane",

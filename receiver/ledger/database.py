@@ -25,10 +25,12 @@ from receiver.ledger.engines import (
     CONNECT_ERRORS,
     DRIVER_ERRORS,
     SQLITE_AT_LEAST,
+    connect,
     make_private,
     postgresql_engine,
     sqlite_engine,
     sqlite_version,
+    writing,
 )
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -98,8 +100,8 @@ def _reason(error: BaseException, password: str | None) -> str:
     return reason.replace(password, "***") if password else reason
 
 
-def _refused(error: Exception) -> bool:
-    """Whether PostgreSQL says that a transaction is not kept: it lives, and answered COMMIT with an error."""
+def refused(error: BaseException) -> bool:
+    """Whether PostgreSQL says that a transaction is not kept: it lives, and answered with an error."""
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"
 
 
@@ -218,6 +220,13 @@ class Database:
             begin += f"; SET LOCAL lock_timeout = {int(wait * 1000)}"
         return self._transaction(self._writers, begin, self._turn)
 
+    async def connect(self, **settings: str) -> Any:
+        """Return a connection of the driver's own to PostgreSQL, outside any pool, for writing. Raises DRIVER_ERRORS.
+
+        `settings` are PostgreSQL's, beside those of every writer.
+        """
+        return await connect(self._dsn, self._patience, writing() | settings)
+
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a read-only transaction that sees the ledger as of one instant. Raises DatabaseUnavailable."""
         return self._transaction(self._readers, _BEGIN_READ[self._dialect], nullcontext())
@@ -275,7 +284,7 @@ class Database:
         try:
             kept = await self._say_commit(conn)
         except DRIVER_ERRORS as error:
-            if _refused(error):
+            if refused(error):
                 await self._roll_back(conn)
                 at_fault = isinstance(error, asyncpg.IntegrityConstraintViolationError)
                 raise (IntegrityError if at_fault else OperationalError)("COMMIT", None, error) from None

@@ -37,7 +37,7 @@ async def fetch(connection: AsyncConnection, sql: str, values: Sequence[Any]) ->
         # at COMMIT, which goes through aiosqlite's thread.
         return list(driver.execute(sql, values).fetchall())
     except (asyncpg.PostgresError, sqlite.Error) as error:
-        _translate(sql, error)
+        translate(sql, error)
 
 
 async def run_many(connection: AsyncConnection, sql: str, rows: Sequence[Row]) -> None:
@@ -45,10 +45,10 @@ async def run_many(connection: AsyncConnection, sql: str, rows: Sequence[Row]) -
     try:
         of(connection).executemany(sql, rows)
     except sqlite.Error as error:
-        _translate(sql, error)
+        translate(sql, error)
 
 
-def _translate(sql: str, error: Exception) -> NoReturn:
+def translate(sql: str, error: Exception) -> NoReturn:
     """Raise SQLAlchemy's error for a driver's, without the values, which may be prompts and secrets."""
     if isinstance(error, asyncpg.PostgresConnectionError):
         raise error

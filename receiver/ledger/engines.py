@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -204,38 +204,45 @@ def sqlite_engine(
     )
 
 
+def writing() -> dict[str, str]:
+    """Return the settings of a connection that writes."""
+    # A process that freezes inside a transaction must not hold its row locks for ever.
+    return BY_KEY | {"idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION}
+
+
+async def connect(dsn: str, patience: float, settings: Mapping[str, str], *, unhurried: bool = False) -> Any:
+    """Return a connection to PostgreSQL. asyncpg reads the DSN, so that libpq's parameters (`host`, …) count."""
+    return await asyncpg.connect(
+        dsn,
+        timeout=patience,
+        command_timeout=None if unhurried else STATEMENT_TIMEOUT,
+        server_settings={"application_name": "hookledger", "timezone": "UTC", **settings},
+        # Statements are few and their texts long: to parse one anew costs more than to run it.
+        max_cached_statement_lifetime=0,
+        max_cacheable_statement_size=0,
+    )
+
+
 def postgresql_engine(
     dsn: str, *, pool_size: int, patience: float, read_only: bool = False, unhurried: bool = False
 ) -> AsyncEngine:
     """Return an engine on a PostgreSQL database. Nothing is opened yet.
 
     `patience` is how many seconds to wait for a new connection or a free place in the pool; `unhurried` statements may
-    take as long as they need. asyncpg reads the DSN, so that libpq's parameters (`host`, `sslmode`, …) count.
+    take as long as they need.
     """
-    settings = {"application_name": "hookledger", "timezone": "UTC"}
+    settings = {} if unhurried else writing()
     if read_only:
+        settings = {name: value for name, value in settings.items() if name not in BY_KEY}
         settings["default_transaction_read_only"] = "on"
-    if not read_only and not unhurried:
-        settings |= BY_KEY
-    if not unhurried:
-        # A process that freezes inside a transaction must not hold its row locks for ever.
-        settings["idle_in_transaction_session_timeout"] = IDLE_IN_TRANSACTION
 
-    async def connect() -> Any:
-        return await asyncpg.connect(
-            dsn,
-            timeout=patience,
-            command_timeout=None if unhurried else STATEMENT_TIMEOUT,
-            server_settings=settings,
-            # Statements are few and their texts long: to parse one anew costs more than to run it.
-            max_cached_statement_lifetime=0,
-            max_cacheable_statement_size=0,
-        )
+    async def connected() -> Any:
+        return await connect(dsn, patience, settings, unhurried=unhurried)
 
     return create_async_engine(
         "postgresql+asyncpg://",
         hide_parameters=True,
-        async_creator=_unless_cancelled(connect),
+        async_creator=_unless_cancelled(connected),
         isolation_level="AUTOCOMMIT",  # SQLAlchemy would begin lazily, and not for statements sent to the driver
         poolclass=AsyncAdaptedQueuePool,
         pool_size=pool_size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -31,6 +31,7 @@ _PLAIN = (
     "recorded_at", "headers", "body", "body_sha256", "code_version",
 )  # fmt: skip
 _KEY = ("source", "key")
+_COUNTED = (("count", "t.count + {count}"),)
 _KEY_COLUMNS = ("source", "key", "identity", "evidence", "first_at", "last_at", "count")
 
 
@@ -144,6 +145,22 @@ async def take_keys(
     return await _take_keys_in_turn(connection, rows)
 
 
+def add_keys(
+    out: Together, entries: Sequence[tuple[Entry, str, int]], known: Mapping[tuple[str, str], Known], now: datetime
+) -> None:
+    """Add to `out` what `take_keys` does, where it is `known` already which of the keys are there."""
+    ordered = sorted(entries, key=lambda given: (given[0].source, given[0].key or ""))
+    new, again = [], []
+    for entry, name, times in ordered:
+        key = (entry.source, entry.key or "")
+        if known[key].new:
+            new.append((*key, entry.identity, name, entry.at, now, times))
+        else:
+            again.append((times, now, *key))
+    out.insert(delivery_keys, _KEY_COLUMNS, new)
+    out.update(delivery_keys, _KEY, ("count", "last_at"), again, special=_COUNTED)
+
+
 async def _take_keys_in_turn(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> dict[Any, Known]:
     """As `take_keys`, on SQLite: many rows in one statement cannot return anything there."""
     there = {
@@ -152,8 +169,7 @@ async def _take_keys_in_turn(connection: AsyncConnection, rows: Sequence[tuple[A
     }
     await bulk.insert(connection, delivery_keys, _KEY_COLUMNS, [row for row in rows if row[:2] not in there])
     again = [(row[6], row[5], *row[:2]) for row in rows if row[:2] in there]
-    added = (("count", "t.count + {count}"),)
-    await bulk.update(connection, delivery_keys, _KEY, ("count", "last_at"), again, special=added)
+    await bulk.update(connection, delivery_keys, _KEY, ("count", "last_at"), again, special=_COUNTED)
     return {row[:2]: there.get(row[:2]) or Known(row[3], row[4], True) for row in rows}
 
 

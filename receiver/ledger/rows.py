@@ -36,6 +36,7 @@ WORKFLOW_NEW = (
 )  # fmt: skip
 WORKFLOW_MOVING = (*MOVING, *OWN_MOVING)
 WORKFLOW_WHOLE = (*MOVING, *STANDING, "facts", "stamps", *OWN_MOVING, *OWN_STANDING, *ABOUT)
+WORKFLOW_MADE = ("pk", "source", "id", "first_seen_at", *WORKFLOW_WHOLE)
 STEP_KEY = ("workflow", "run", "key")
 STEP_MOVING = (*STEP_KEY, "first_seen_at", *MOVING, "facts", "stamps")
 STEP_WHOLE = (*STEP_MOVING, *STANDING)
@@ -151,6 +152,11 @@ def whole_workflow(state: WorkflowState) -> Values:
     about = tuple(map(state.about.get, ABOUT))
     told = (node.raw_facts, node.stamps)
     return _moving(node) + _standing(node) + told + _own_moving(state) + _own_standing(state) + about
+
+
+def made_workflow(state: WorkflowState) -> Values:
+    """Return the values of WORKFLOW_MADE."""
+    return (state.pk, state.source, state.id, state.node.first_seen_at, *whole_workflow(state))
 
 
 def moving_step(state: WorkflowState, node: Node) -> Values:

@@ -132,15 +132,21 @@ async def end_runs(connection: AsyncConnection, states: Iterable[WorkflowState])
             )
 
 
-def save(out: Together, states: Collection[WorkflowState]) -> None:
-    """Add to `out` what changed of locked workflows, and of what hangs on them; their rows exist already."""
+def save(out: Together, states: Collection[WorkflowState], unmade: Collection[Key] = ()) -> None:
+    """Add to `out` what changed of locked workflows, and of what hangs on them.
+
+    Their rows exist already, except those named in `unmade`: these are made with all there is of them.
+    """
     for state in states:
         if state.dropped_blobs or state.past or any(one.dirty for one in state.marks()):
             state.node.dirty = True
             state.version += 1
     changed = [state for state in _ordered(states) if state.node.dirty]
-    moving = [(*rows.moving_workflow(state), state.pk) for state in changed if rows.stands(state)]
-    whole = [(*rows.whole_workflow(state), state.pk) for state in changed if not rows.stands(state)]
+    made = [rows.made_workflow(state) for state in changed if (state.source, state.id) in unmade]
+    out.insert(workflows, rows.WORKFLOW_MADE, made)
+    there = [state for state in changed if (state.source, state.id) not in unmade] if unmade else changed
+    moving = [(*rows.moving_workflow(state), state.pk) for state in there if rows.stands(state)]
+    whole = [(*rows.whole_workflow(state), state.pk) for state in there if not rows.stands(state)]
     out.update(workflows, ("pk",), rows.WORKFLOW_MOVING, moving)
     out.update(workflows, ("pk",), rows.WORKFLOW_WHOLE, whole)
     save_children(out, changed)

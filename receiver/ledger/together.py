@@ -6,9 +6,7 @@ two may touch the same row. SQLite, which has no round trips, runs one after the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Table
@@ -16,16 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import bulk, driver
 from receiver.ledger.bulk import Row
-
-_PLACE = re.compile(r"\$(\d+)")
+from receiver.ledger.statements import Told, as_one, insert_sql, quoted, update_sql
 
 
 class Together:
     """Gathers statements; `run` sends them. What has no rows is left out."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self, dialect: str, condition: str = "") -> None:
+        """Begin. On PostgreSQL nothing is written unless `condition` holds: an expression over `front` of `whole`."""
         self._dialect = dialect
-        self._parts: list[tuple[str, list[Any]]] = []
+        self._condition = condition
+        self._parts: list[tuple[str, list[Any], Told]] = []
 
     def insert(
         self,
@@ -35,11 +34,14 @@ class Together:
         *,
         keys: tuple[str, ...] = (),
         update: tuple[str, ...] = (),
+        telling: Told = (),
     ) -> None:
-        """Add what `bulk.insert` does."""
+        """Add what `bulk.insert` does; PostgreSQL tells the columns of `telling` of each row written."""
         if rows:
-            sql = bulk.insert_sql(table, columns, self._dialect, keys, update, "")
-            self._parts.append((sql, bulk.encode(table, columns, self._dialect, rows)))
+            told = telling if self._dialect == "postgresql" else ()
+            returning = quoted(told)
+            sql = insert_sql(table, columns, self._dialect, keys, update, returning, self._condition)
+            self._parts.append((sql, bulk.encode(table, columns, self._dialect, rows), told))
 
     def update(
         self,
@@ -49,31 +51,35 @@ class Together:
         rows: Sequence[Row],
         *,
         special: tuple[tuple[str, str], ...] = (),
+        telling: Told = (),
     ) -> None:
-        """Add what `bulk.update` does."""
+        """Add what `bulk.update` does; `telling` as in `insert`."""
         if rows:
-            sql = bulk.update_sql(table, key, columns, self._dialect, special)
-            self._parts.append((sql, bulk.encode(table, (*columns, *key), self._dialect, rows)))
+            told = telling if self._dialect == "postgresql" else ()
+            sql = update_sql(table, key, columns, self._dialect, special, self._condition)
+            if told:
+                sql += f" RETURNING {', '.join(f't.{name}' for name in told)}"
+            self._parts.append((sql, bulk.encode(table, (*columns, *key), self._dialect, rows), told))
 
-    async def run(self, connection: AsyncConnection) -> None:
-        """Send what was gathered. Raises sqlalchemy.exc.DBAPIError."""
-        parts, self._parts = self._parts, []
+    async def run(self, connection: AsyncConnection) -> list[Row]:
+        """Send what was gathered. Raises sqlalchemy.exc.DBAPIError.
+
+        Returns what parts tell, each row with the number of this transaction in front.
+        """
         if self._dialect == "sqlite":
-            for sql, given in parts:
+            parts, self._parts = self._parts, []
+            for sql, given, _ in parts:
                 await driver.run_many(connection, sql, given)
-        elif parts:
-            sql = _as_one(tuple((sql, len(given)) for sql, given in parts))
-            await driver.fetch(connection, sql, [value for _, given in parts for value in given])
+        elif self._parts:
+            return [row for row in await driver.fetch(connection, *self.whole()) if row]  # with nothing to tell, one ()
+        return []
 
+    def whole(self, front: str = "", given: Sequence[Any] = (), first: str = "") -> tuple[str, list[Any]]:
+        """Return everything gathered as one statement of PostgreSQL and its parameters; nothing is left here.
 
-@cache
-def _as_one(parts: tuple[tuple[str, int], ...]) -> str:
-    """Return one statement for several, their parameters numbered through."""
-    if len(parts) == 1:
-        return parts[0][0]
-    texts, first = [], 0
-    for number, (sql, count) in enumerate(parts):
-        moved = _PLACE.sub(lambda place, by=first: f"${int(place[1]) + by}", sql)  # type: ignore[misc]
-        texts.append(f"part{number} AS ({moved})")
-        first += count
-    return f"WITH {', '.join(texts)} SELECT"
+        `front` are named queries that go before all others, with parameters `given`; the last one is called `guard` and
+        has one row, of which the columns `first` come in front of what the parts tell. Then there is one row at least.
+        """
+        parts, self._parts = self._parts, []
+        sql = as_one(tuple((sql, len(values), told) for sql, values, told in parts), front, len(given), first)
+        return sql, [*given, *(value for _, values, _ in parts for value in values)]

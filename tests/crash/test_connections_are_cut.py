@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
 
 CUTS = 15
 
-# Work at the end of each transaction, so that COMMIT takes a while and can be met under way.
+# Work at the end of each transaction, so that a commit takes a while and can be met under way, whether it is told by a
+# COMMIT or comes at the end of a statement that is a whole transaction.
 SLOW_COMMITS = """
 CREATE FUNCTION take_a_while() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_sleep(0.003); RETURN NULL; END $$;
@@ -30,7 +31,8 @@ CREATE CONSTRAINT TRIGGER take_a_while AFTER INSERT ON evidence
 """
 CUT = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'hookledger' AND state = 'active' AND query = 'COMMIT'
+WHERE datname = current_database() AND application_name = 'hookledger' AND state = 'active'
+    AND (query = 'COMMIT' OR wait_event = 'PgSleep')
 """
 
 

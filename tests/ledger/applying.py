@@ -7,11 +7,14 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from receiver.ledger import checks, store
+from receiver.ledger.ahead import Ahead
 from receiver.ledger.apply import apply
 from receiver.ledger.database import Database
-from receiver.ledger.entries import Answer, Entry, Look
+from receiver.ledger.database import now as database_now
+from receiver.ledger.entries import Answer, Entry, Look, Result
 from receiver.ledger.evidence import dedupe_key
 from receiver.ledger.policy import Policy
+from receiver.ledger.recent import Recent
 from receiver.ledger.records import EvidenceKind, Level, Observation, Reading, Trust
 from receiver.ledger.states import Status
 from receiver.ledger.tables import attention
@@ -93,3 +96,25 @@ async def claim_named(database: Database, wf: str, second: float, source="civ"):
             connection, at(second), holder="test", lease=timedelta(seconds=90), limits={source: 1}, ids=[wf]
         )  # fmt: skip
         return one
+
+
+class Writer:
+    """One process that writes: with a memory of its own, or none."""
+
+    def __init__(self, database: Database, *, ahead: bool) -> None:
+        self.database, self.recent = database, Recent()
+        self.ahead = Ahead(database, self.recent) if ahead else None
+
+    async def put(self, *entries: Entry) -> list[Result]:
+        results = None if self.ahead is None else await self.ahead.commit(entries)
+        if results is None:
+            async with self.database.write() as connection:
+                recent = None if self.ahead is None else self.recent
+                results = await apply(connection, entries, await database_now(connection), recent)
+        if self.ahead is not None:
+            self.recent.keep(result.state for result in results)
+        return results
+
+    async def close(self) -> None:
+        if self.ahead is not None:
+            await self.ahead.close()
