@@ -74,10 +74,6 @@ class Recent:
         }
         self._new_keys = keys
 
-    def known(self, keys: Iterable[Key]) -> dict[Key, WorkflowState]:
-        """Return copies to decide by, which stay where they are: nobody may change them."""
-        return {key: state for key in keys if (state := self._states.get(key)) is not None}
-
     def keep(self, states: Iterable[WorkflowState | None]) -> None:
         """Keep what has just been committed."""
         for state in {id(one): one for one in states if one is not None}.values():
