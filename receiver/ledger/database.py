@@ -221,10 +221,7 @@ class Database:
         return self._transaction(self._writers, begin, self._turn)
 
     async def connect(self, **settings: str) -> Any:
-        """Return a connection of the driver's own to PostgreSQL, outside any pool, for writing. Raises DRIVER_ERRORS.
-
-        `settings` are PostgreSQL's, beside those of every writer.
-        """
+        """Return a writer's connection to PostgreSQL outside any pool, with more `settings`. Raises DRIVER_ERRORS."""
         return await connect(self._dsn, self._patience, writing() | settings)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:

@@ -110,6 +110,15 @@ def sqlite_version() -> tuple[int, int, int]:
     return major, minor, patch
 
 
+def make_private(file: Path) -> None:
+    """Make an SQLite file that nobody else may read, because prompts are personal data; one that is there stays.
+
+    Never opened when it is there: closing it again would take away the locks that SQLite holds in this process.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _use_wal(connection: Any, patience: float) -> None:
     # Turning a fresh file to WAL needs it alone, and SQLite does not always wait for that as busy_timeout says.
     give_up_at = time.monotonic() + patience
