@@ -95,15 +95,6 @@ class _Aiosqlite(aiosqlite.Connection):
         return None if self._stopped is None else asyncio.shield(self._stopped)
 
 
-def make_private(file: Path) -> None:
-    """Make an SQLite file that nobody else may read, because prompts are personal data; one that is there stays.
-
-    Never opened when it is there: closing it again would take away the locks that SQLite holds in this process.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
 def sqlite_version() -> tuple[int, int, int]:
     """Return the version of the SQLite library we use, which is not the one inside Python."""
     major, minor, patch = sqlite.sqlite_version_info
