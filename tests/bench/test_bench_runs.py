@@ -15,7 +15,7 @@ from tests.bench.contenders import CONTENDERS
 ROOT = Path(__file__).resolve().parents[2]
 TITLES = (
     "Deliveries", "What a delivery costs", "Memory of the server", "Latency at fixed rates", "Growth", "Reconcile",
-    "Issue 4's bounds",
+    "Bounds",
 )  # fmt: skip
 # One of each sort: the others differ from these by an option.
 CHOSEN = ("bare", "no-store", "sqlite", "sqlite-single", "postgresql", "postgresql-2", "replays", "pgbench", "orm")
