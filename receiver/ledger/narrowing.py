@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    Table,
     Text,
     and_,
     cast,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,12 +39,6 @@ from receiver.ledger.tables import LANES, attention, blobs, checks, jobs, steps,
 # go back in time until a page of what so many have in common is full takes as long.
 FEW = 20_000
 _W = workflows.c
-_SOURCES = text(
-    "WITH RECURSIVE found (name) AS (SELECT min(source) FROM workflows UNION ALL"
-    " SELECT (SELECT min(w.source) FROM workflows w WHERE w.source > found.name) FROM found"
-    " WHERE found.name IS NOT NULL) SELECT name FROM found WHERE name IS NOT NULL"
-)
-
 Condition = ColumnElement[bool]
 Pks = Select[Any] | CompoundSelect[Any]
 
@@ -61,9 +55,13 @@ class Narrowing:
     own: bool = False
 
 
-async def known_sources(connection: AsyncConnection) -> list[str]:
-    """Return every source that has a workflow, configured or not: one step into an index for each."""
-    return list((await connection.execute(_SOURCES)).scalars())
+async def known_sources(connection: AsyncConnection, table: Table = workflows) -> list[str]:
+    """Return every source that has a row, configured or not: one step into an index for each."""
+    other = table.alias()
+    first = select(func.min(table.c.source).label("name")).cte("found", recursive=True)
+    after = select(func.min(other.c.source)).where(other.c.source > first.c.name).scalar_subquery()
+    found = first.union_all(select(after).where(first.c.name.is_not(None)))
+    return list((await connection.execute(select(found.c.name).where(found.c.name.is_not(None)))).scalars())
 
 
 async def fewest(connection: AsyncConnection, sets: Sequence[Pks], few: int) -> int | None:

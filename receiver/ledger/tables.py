@@ -46,6 +46,7 @@ ATTENTION_KINDS = (
 )  # fmt: skip
 LANES = ("interactive", "fresh", "hints", "standing")
 SCOPES = ("read", "write", "admin")
+SELDOM = "outcome NOT IN ('applied', 'recorded')"
 
 
 def one_of(column: str, values: Any) -> CheckConstraint:
@@ -222,16 +223,11 @@ evidence = Table(
     one_of("kind", EvidenceKind),
     CheckConstraint(f"trust IS NULL OR trust IN ({', '.join(repr(str(t)) for t in Trust)})", name="trust"),
     Index("ix_evidence_workflow_seq", "workflow", "seq"),
-    Index("ix_evidence_source_recorded", "source", "recorded_at"),
-    # Few deliveries are anything but applied or recorded, and a delivery's row is in neither of these two.
-    Index("ix_evidence_seldom", "outcome", "id", **only("outcome NOT IN ('applied', 'recorded')")),
-    Index("ix_evidence_kind", "kind", "id", **only("kind <> 'delivery'")),
-    Index(  # what a workflow that a look makes later is to be found by
-        "ix_evidence_of_nobody",
-        "source",
-        "workflow_id",
-        **only("workflow IS NULL AND workflow_id IS NOT NULL"),
-    ),
+    Index("ix_evidence_source_kind", "source", "kind", "recorded_at", "id"),
+    # Few deliveries are anything but applied or recorded.
+    Index("ix_evidence_seldom", "source", "outcome", "recorded_at", "id", **only(SELDOM)),
+    # What a workflow that a look makes later is to be found by, and what retention looks through.
+    Index("ix_evidence_of_nobody", "source", "workflow_id", **only("workflow IS NULL")),
 )
 
 delivery_keys = Table(

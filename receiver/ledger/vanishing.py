@@ -62,14 +62,14 @@ async def _first_miss(connection: AsyncConnection, state: WorkflowState) -> date
 async def _shown_since(connection: AsyncConnection, state: WorkflowState, since: datetime) -> bool:
     e = evidence.c
     latest = (
-        select(e.workflow, e.kind, e.outcome, e.problem, e.sent_at)
-        .where(e.source == state.source, e.recorded_at > since)
+        select(e.workflow, e.outcome, e.problem, e.sent_at)
+        .where(e.source == state.source, e.kind == EvidenceKind.FETCH, e.recorded_at > since)
         .order_by(e.recorded_at.desc())
         .limit(_SEARCHED)
         .subquery()
         .c
     )
-    shown = (latest.kind == EvidenceKind.FETCH, latest.outcome == Outcome.APPLIED, latest.problem.is_(None))
+    shown = (latest.outcome == Outcome.APPLIED, latest.problem.is_(None))
     others = (latest.workflow != state.pk, latest.sent_at > since)
     return bool(await connection.scalar(select(exists().where(*shown, *others))))
 

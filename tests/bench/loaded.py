@@ -139,8 +139,7 @@ class Lines:
                 out["labels"].append(f"{pk}\t\\\\x{label}\t{since}")
         if number % 100 == 99:
             out["evidence"].append(
-                f"{self._millis:012x}{whole[20:40]}\t{source}\t{pk}\t{name}\t2\tfetch\t\\N\tapplied\t{at}\t\\N"
-                f"\t{__version__}"
+                f"{proof[:12]}{whole[10:30]}\t{source}\t{pk}\t{name}\t2\tfetch\t\\N\tapplied\t{at}\t\\N\t{__version__}"
             )
         if number % RARE_EVERY == RARE_EVERY - 1:
             out["evidence"].append(

@@ -134,7 +134,9 @@ async def test_no_filter_reads_more_than_a_page_needs(ledger: Database) -> None:
         for name, given in JOBS.items():
             found[f"jobs: {name}"] = await _run(connection, job_query(JobFilter(**given)))
         for name, given in EVIDENCE.items():
-            found[f"evidence: {name}"] = await _run(connection, evidence_query(EvidenceFilter(**given)))
+            found[f"evidence: {name}"] = await _run(
+                connection, await evidence_query(connection, EvidenceFilter(**given))
+            )
     assert {name: one for name, one in found.items() if one[0] > MOST or one[1]} == {}
 
 

@@ -34,10 +34,15 @@ WHERE json_type(s.facts, '$.type') = 'text' AND json_extract(s.facts, '$.type') 
 def upgrade() -> None:
     """Make the indexes, and label what is there."""
     op.create_index("ix_jobs_status", "jobs", ["status", "first_seen_at", "workflow", "key"])
+    op.drop_index("ix_evidence_source_recorded", "evidence")
+    op.create_index("ix_evidence_source_kind", "evidence", ["source", "kind", "recorded_at", "id"])
     seldom = sa.text("outcome NOT IN ('applied', 'recorded')")
-    op.create_index("ix_evidence_seldom", "evidence", ["outcome", "id"], postgresql_where=seldom, sqlite_where=seldom)
-    ours = sa.text("kind <> 'delivery'")
-    op.create_index("ix_evidence_kind", "evidence", ["kind", "id"], postgresql_where=ours, sqlite_where=ours)
+    columns = ["source", "outcome", "recorded_at", "id"]
+    op.create_index("ix_evidence_seldom", "evidence", columns, postgresql_where=seldom, sqlite_where=seldom)
+    op.drop_index("ix_evidence_of_nobody", "evidence")
+    nobody = sa.text("workflow IS NULL")
+    columns = ["source", "workflow_id"]
+    op.create_index("ix_evidence_of_nobody", "evidence", columns, postgresql_where=nobody, sqlite_where=nobody)
     _label_types()
 
 
