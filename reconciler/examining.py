@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import disk_usage
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ Severity = Literal["ok", "warning", "problem"]
 
 # The ledger tells instants apart by 2 s (R4), which two clocks must not use up between them.
 CLOCKS_APART = timedelta(seconds=2)
+_ROOM, _LAST_ROOM = 2**30, 64 * 2**20  # bytes on the disk of an SQLite ledger
 _LEFT_UNDONE = timedelta(minutes=5)
 _LONG_TOLERANCE = timedelta(minutes=15)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -168,10 +170,20 @@ async def _kind(database: Database, path: Path | None) -> list[Finding]:
     if mode != "wal":
         do = "put it on a local disk: a write-ahead log needs shared memory, which network file systems lack"
         found.append(Finding("problem", "database", f"journal mode is {mode}", do))
+    found.append(disk_finding(path.parent, disk_usage(path.parent).free))
     if _open_to_others(path):
         do = f"chmod 600 {path}: it holds prompts, which are personal data"
         found.append(Finding("warning", "database", "other users of this machine may read it", do))
     return found
+
+
+def disk_finding(folder: Path, free: int) -> Finding:
+    """Return what it means that so many bytes are free where the ledger lies."""
+    said = f"{free / 2**20:.0f} MiB are free in {folder}"
+    if free >= _ROOM:
+        return Finding("ok", "disk", said)
+    do = "make room, or shorten `retention` and `hookledger prune`: when it is full, deliveries are refused"
+    return Finding("problem" if free < _LAST_ROOM else "warning", "disk", said, do)
 
 
 async def _contents(database: Database, config: Config) -> list[Finding]:

@@ -17,6 +17,7 @@ from receiver.config import Config, ConfigError, load_config
 from receiver.config.urls import sqlite_file
 from receiver.ledger import migrate
 from receiver.ledger.database import Database, LedgerError
+from receiver.ledger.engines import DATABASE_ERRORS, reason
 from receiver.redaction import Redactor
 
 # What a command's exit code says (DESIGN §7).
@@ -49,8 +50,11 @@ def configured(ctx: click.Context) -> Config:
 
 
 @asynccontextmanager
-async def ledger(config: Config, *, upgrade_sqlite: bool = True, asking: bool = False) -> AsyncIterator[Database]:
-    """Open the ledger, checked to be of this version. SQLite is brought up to date by whoever comes first.
+async def ledger(
+    config: Config, *, upgrade_sqlite: bool = True, anew: bool = False, asking: bool = False
+) -> AsyncIterator[Database]:
+    """Open the ledger, checked to be of this version. SQLite is brought up to date by whoever comes first, and whoever
+    serves makes its guards `anew` too: others write nothing here, or a full disk could not be looked into.
 
     Whoever is only `asking`, in the wrong folder, is told so: no empty ledger is left there.
     """
@@ -61,7 +65,7 @@ async def ledger(config: Config, *, upgrade_sqlite: bool = True, asking: bool = 
     database = await Database.open(config.database.url)
     try:
         if database.dialect == "sqlite" and upgrade_sqlite:
-            await migrate.upgrade(database)
+            await (migrate.upgrade if anew else migrate.upgrade_if_outdated)(database)
         else:
             await migrate.ensure_current(database)
         yield database
@@ -76,6 +80,8 @@ def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
             code = runner.run(work)
     except (LedgerError, ConfigError) as error:
         fail(str(error))
+    except DATABASE_ERRORS as error:
+        fail(f"the database failed: {reason(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(code or DONE)

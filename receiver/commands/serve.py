@@ -15,6 +15,7 @@ import uvloop
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger
 from receiver.config import Config, ConfigError
 from receiver.ledger.database import LedgerError
+from receiver.ledger.engines import DATABASE_ERRORS, reason
 from receiver.logs import log_event, setup_logging
 from receiver.memory import settle_memory
 from receiver.redaction import Redactor
@@ -45,6 +46,8 @@ def serve(ctx: click.Context, host: str | None, port: int | None, workers: int, 
             code = program.alone() if workers == 1 else program.together(workers)
     except (LedgerError, ConfigError, StartFailed) as error:
         fail(str(error))
+    except DATABASE_ERRORS as error:
+        fail(f"the database failed: {reason(error)}")
     sys.exit(code)
 
 
@@ -76,7 +79,7 @@ class _Program:
         return Workers(workers, self._as_worker).run(self.sock.close)
 
     async def _look(self) -> None:
-        async with ledger(self.config):
+        async with ledger(self.config, anew=True):
             pass
 
     def _as_worker(self, number: int, lifeline: int) -> int:
@@ -96,7 +99,7 @@ class _Program:
     async def _serve(
         self, signals: tuple[signal.Signals, ...], daemon: Daemon | None, lifeline: int | None, announce: bool
     ) -> int:
-        async with ledger(self.config) as database:
+        async with ledger(self.config, anew=True) as database:
             app = build_app(self.config, database, self.redactor, daemon=daemon)
             server = Server(app, signals=signals)
             server.on_start = settle_memory

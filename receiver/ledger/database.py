@@ -28,6 +28,7 @@ from receiver.ledger.engines import (
     connect,
     make_private,
     postgresql_engine,
+    reason,
     sqlite_engine,
     sqlite_version,
     writing,
@@ -90,14 +91,6 @@ def _name(dialect: Dialect, url: URL) -> str:
     host = url.host or url.query.get("host") or "the default host"
     port = f":{url.port}" if url.port else ""
     return f"the PostgreSQL database {url.database or 'of the default name'} at {host}{port}"
-
-
-def _reason(error: BaseException, password: str | None) -> str:
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
-    said = str(error).strip().splitlines()
-    reason = said[0] if said else "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    return reason.replace(password, "***") if password else reason
 
 
 def refused(error: BaseException) -> bool:
@@ -272,7 +265,7 @@ class Database:
                     tried_again = True
                     continue
                 if isinstance(error, CONNECT_ERRORS):
-                    why = _reason(error, self._url.password)
+                    why = reason(error, self._url.password)
                     raise DatabaseUnavailable(f"cannot use {self.name}: {why}") from None
                 raise
             return conn
@@ -287,7 +280,7 @@ class Database:
                 raise (IntegrityError if at_fault else OperationalError)("COMMIT", None, error) from None
             await conn.invalidate()
             await conn.close()
-            raise CommitInDoubt(f"lost {self.name} while committing: {_reason(error, self._url.password)}") from None
+            raise CommitInDoubt(f"lost {self.name} while committing: {reason(error, self._url.password)}") from None
         except BaseException:
             await self._roll_back(conn)
             raise

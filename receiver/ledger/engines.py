@@ -49,6 +49,8 @@ BY_KEY = {
 DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite.Error)
 # What a driver raises by itself, outside SQLAlchemy's wrapping.
 DRIVER_ERRORS = (OSError, TimeoutError, *DRIVERS_OWN)
+# What a database says that fails in the middle of its work: a full disk, a broken file, an end of the connection.
+DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite.Error)
 # What may come out of connecting and of beginning a transaction.
 CONNECT_ERRORS = (*DRIVER_ERRORS, DBAPIError, PoolTimeout)
 
@@ -99,6 +101,15 @@ def sqlite_version() -> tuple[int, int, int]:
     """Return the version of the SQLite library we use, which is not the one inside Python."""
     major, minor, patch = sqlite.sqlite_version_info
     return major, minor, patch
+
+
+def reason(error: BaseException, password: str | None = None) -> str:
+    """Return why a driver failed, in one line and without the password."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    said = str(error).strip().splitlines()
+    why = said[0] if said else "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return why.replace(password, "***") if password else why
 
 
 def make_private(file: Path) -> None:

@@ -92,6 +92,8 @@ def _upgrade(conn: Connection, to: str) -> None:
     guards.remove(conn)
     command.upgrade(_config(conn), to)
     guards.reinstall(conn)
+    if _current(conn) == found:
+        return  # nothing was rebuilt; to look through everything would hold up deliveries for as long as it takes
     if conn.dialect.name == "sqlite" and (broken := conn.exec_driver_sql("PRAGMA foreign_key_check").all()):
         tables = ", ".join(sorted({row[0] for row in broken}))
         raise LedgerError(f"the migration would leave rows of {tables} that refer to nothing; nothing was changed")
@@ -104,6 +106,14 @@ async def upgrade(db: Database, to: str = "head") -> None:
     """
     async with db.maintenance() as conn:
         await conn.run_sync(_upgrade, to)
+
+
+async def upgrade_if_outdated(db: Database) -> None:
+    """Run the missing steps where there are any, and write nothing where there are none. Raises SchemaTooNew."""
+    try:
+        await ensure_current(db)
+    except SchemaOutdated:
+        await upgrade(db)
 
 
 def _create_all(conn: Connection) -> None:

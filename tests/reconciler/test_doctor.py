@@ -22,7 +22,7 @@ from receiver.ledger.operations import source_state
 from receiver.ledger.tables import attention, checks
 from receiver.web.app import build_app
 from receiver.web.server import address_of, bind, running
-from reconciler.examining import clock_finding
+from reconciler.examining import clock_finding, disk_finding
 from tests.reconciler.world import KEY, TOKEN, Upstream, World
 
 MakeWorld = Callable[..., World]
@@ -174,6 +174,11 @@ def test_a_database_whose_clock_is_off_is_a_problem() -> None:
     assert clock_finding(timedelta(seconds=1.9)).severity == "ok"
     assert clock_finding(timedelta(seconds=2.1)).severity == "problem"
     assert "3.0 s behind" in clock_finding(timedelta(seconds=-3)).said
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning_and_then_a_problem() -> None:
+    severities = [disk_finding(Path("/var"), free).severity for free in (2**40, 2**30 - 1, 2**26 - 1)]
+    assert severities == ["ok", "warning", "problem"]
 
 
 async def test_a_ledger_nobody_can_ask_or_looks_after_is_a_problem(well: World) -> None:
