@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, tables
-from receiver.ledger.operations import passes
+from receiver.ledger.operations import audit_log, passes, tokens
 from receiver.ledger.query_parts import JsonObject, Row, attention_json, stamp
 
 _ATTENTION = tables.attention.c
@@ -130,6 +130,21 @@ async def changed_since(
     after = Place(floor, frozenset(row.id for row in rows if row.id > floor))
     more = len(named) > most or (len(rows) == _WINDOW and bool(fresh))
     return (set() if more else named), after, more
+
+
+async def marks(connection: AsyncConnection) -> dict[str, str]:
+    """Return a mark of each thing that changes without evidence: while it stays the same, nothing of it has changed."""
+    a = _ATTENTION
+    newest = select(passes.c.id, passes.c.ended_at).order_by(passes.c.id.desc()).limit(3)
+    noted = select(func.max(audit_log.c.id))
+    opened = select(func.count(), func.max(a.since), func.max(a.acknowledged_at)).where(_OPEN)
+    revoked = select(func.count(tokens.c.revoked_at))
+    return {
+        "passes": repr((await connection.execute(newest)).all()),
+        "audit": repr((await connection.execute(noted)).scalar_one()),
+        "attention": repr((await connection.execute(opened)).one()),
+        "tokens": repr((await connection.execute(revoked)).scalar_one()),
+    }
 
 
 def _floor(name: str) -> str:

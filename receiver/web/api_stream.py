@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
@@ -13,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from receiver.ledger import happenings, tokens
+from receiver.ledger import happenings, sessions, tokens
 from receiver.ledger.cursors import BadCursor
 from receiver.ledger.database import LedgerError
 from receiver.ledger.engines import DRIVER_ERRORS
@@ -22,28 +21,24 @@ from receiver.ledger.query_parts import JsonObject
 from receiver.logs import log_event
 from receiver.web.answers import HEADERS, clock, site_of
 from receiver.web.auth import needs
-from receiver.web.parameters import known
+from receiver.web.parameters import flag_of, known
 from receiver.web.problems import Problem
 from receiver.web.site import Site
+from receiver.web.visitors import Visitor
+from receiver.web.watch import Listener, News
 
-EVERY = 0.5  # seconds between looks at the ledger
 STILL_HERE = 15.0  # seconds of silence after which a line is sent, so that nobody in between gives up
 AGAIN = 1000  # milliseconds after which a client should come again
-MOST = 100  # streams of one process; each asks the ledger twice a second
-
-
-@dataclass(slots=True)
-class _Open:
-    """How many streams there are."""
-
-    count: int = 0
+MOST = 300  # streams of one process; while nothing happens that concerns them, they ask the ledger nothing
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     source: str | None
     workflow: str | None
+    hints: bool
     token: str  # its name
+    session: str | None  # the secret of the login that stands for it, if there is one
 
 
 def routes() -> list[Route]:
@@ -54,20 +49,21 @@ def routes() -> list[Route]:
 @needs("read", or_login=True)
 async def stream(request: Request) -> Response:
     """Transitions from now on, or from where `Last-Event-ID` (or `after`) says; none is left out."""
-    known(request, {"source", "workflow", "after"})
+    known(request, {"source", "workflow", "after", "hints"})
     site, query = site_of(request), request.query_params
     for name in ("source", "workflow"):
         if name in query and not (0 < len(query[name]) <= 256 and query[name].isprintable()):
             raise Problem("bad-filter", f"{name} must be 1 to 256 printable characters")
-    state = request.app.state
-    streams: _Open = getattr(state, "streams", None) or _Open()
-    state.streams = streams
-    if streams.count >= MOST:
+    if site.watch.listeners >= MOST:
         raise Problem("too-many-streams", f"{MOST} streams are open here", headers={"retry-after": "5"})
     place = await _place(site, request.headers.get("last-event-id") or query.get("after"))
-    wanted = _Wanted(query.get("source"), query.get("workflow"), request.state.token.name)
+    visitor: Visitor | None = getattr(request.state, "visitor", None)
+    wanted = _Wanted(
+        query.get("source"), query.get("workflow"), flag_of(request, "hints") or False, request.state.token.name,
+        visitor.session.secret if visitor is not None else None,
+    )  # fmt: skip
     headers = {**HEADERS, "x-accel-buffering": "no"}
-    return StreamingResponse(_counted(streams, _events(site, place, wanted)), 200, headers, "text/event-stream")
+    return StreamingResponse(_events(site, place, wanted), 200, headers, "text/event-stream")
 
 
 async def _place(site: Site, given: str | None) -> Place:
@@ -82,47 +78,60 @@ async def _place(site: Site, given: str | None) -> Place:
     return place
 
 
-async def _counted(streams: _Open, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    streams.count += 1
-    try:
-        async for event in events:
-            yield event
-    finally:
-        streams.count -= 1
-
-
 async def _events(site: Site, place: Place, wanted: _Wanted) -> AsyncIterator[bytes]:
     """Yield events until the receiver ends, the token is revoked, or the ledger cannot be asked: the client comes
     again then, and goes on where it was."""
-    yield f"retry: {AGAIN}\nid: {place.encode()}\n\n".encode()
-    loop = asyncio.get_running_loop()
-    heard = loop.time()
-    while not site.stopping.is_set():
-        try:
-            found = await _next(site, place, wanted)
-        except (LedgerError, DBAPIError, *DRIVER_ERRORS) as error:
-            log_event("stream", level="warning", problem="it broke off", error=error)
-            return
-        if found is None:
-            return
-        happened, place, more = found
-        if happened:
-            yield b"".join(_event(site, name, told) for name, told in happened)
-            heard = loop.time()
-        elif loop.time() - heard >= STILL_HERE:
-            yield f": still here\nid: {place.encode()}\n\n".encode()
-            heard = loop.time()
-        if not more:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(site.stopping.wait(), EVERY)
+    with site.watch.listening(wanted.source, wanted.workflow) as listener:
+        yield f"retry: {AGAIN}\nid: {place.encode()}\n\n".encode()
+        while not site.stopping.is_set():
+            news = listener.take()
+            try:
+                found = await _next(site, place, wanted)
+            except (LedgerError, DBAPIError, *DRIVER_ERRORS) as error:
+                log_event("stream", level="warning", problem="it broke off", error=error)
+                return
+            if found is None:
+                return
+            happened, place, more = found
+            if happened:
+                yield b"".join(_event(site, name, told) for name, told in happened)
+            if wanted.hints and any(news):
+                yield _hint(site, news)
+            if not more and not await _woken(listener, site):
+                yield f": still here\nid: {place.encode()}\n\n".encode()
+
+
+async def _woken(listener: Listener, site: Site) -> bool:
+    """Wait until something has changed or the receiver ends; False when it has been quiet for long."""
+    waits = [asyncio.ensure_future(one) for one in (listener.event.wait(), site.stopping.wait())]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=STILL_HERE, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()
+    return bool(done)
 
 
 async def _next(site: Site, place: Place, wanted: _Wanted) -> tuple[list[tuple[str, JsonObject]], Place, bool] | None:
-    """Return what follows a place; None once the token is worthless."""
+    """Return what follows a place; None once the token, or the login, is worthless."""
     async with site.database.read() as connection:
-        if not await tokens.still_valid(connection, wanted.token):
+        if wanted.session is None:
+            valid = await tokens.still_valid(connection, wanted.token)
+        else:
+            valid = await sessions.find(connection, wanted.session, clock()) is not None
+        if not valid:
             return None
         return await happenings.following(connection, place, source=wanted.source, workflow=wanted.workflow)
+
+
+def _hint(site: Site, news: News) -> bytes:
+    """A hint has no id: what it says is not told again to who was away."""
+    told = {
+        "workflows": [{"source": source, "workflow": name} for source, name in sorted(news.workflows) if name],
+        "everything": news.everything,
+        "also": sorted(news.also - {"tokens"}),
+    }
+    return b"event: hint\ndata: " + orjson.dumps(site.redactor.json(told)) + b"\n\n"
 
 
 def _event(site: Site, name: str, told: JsonObject) -> bytes:

@@ -26,6 +26,7 @@ from receiver.web.openapi import serving as openapi
 from receiver.web.pages import routes as pages
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
+from receiver.web.watch import Watch
 
 RECONCILER = "reconciler"  # its name among the loops whose signs of life are heard
 SAY_GOODBYE = 15.0  # seconds the reconciler has for ending by itself
@@ -53,7 +54,15 @@ def build_app(
 
     `daemon` runs beside it, from start to end. `app.state.site` is what every request may use.
     """
-    site = Site(config, database, intake or Intake(database), redactor, Door(config.server), shelf_of(config.collect))
+    site = Site(
+        config,
+        database,
+        intake or Intake(database),
+        redactor,
+        Door(config.server),
+        Watch(database),
+        shelf_of(config.collect),
+    )
     rejections = Rejections(database)
     app = Starlette(
         routes=[
@@ -62,7 +71,7 @@ def build_app(
             *blobs.routes(),
             *health.routes(),
             *openapi.routes(),
-            *pages.routes(site),
+            *pages.routes(),
         ],
         exception_handlers={**problems.exception_handlers(), HTTPException: pages.for_people()},
         lifespan=_lifespan(site, rejections, daemon),

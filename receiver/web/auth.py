@@ -34,7 +34,7 @@ def needs(scope: str, *, or_login: bool = False) -> Callable[[Endpoint], Endpoin
             try:
                 visitor = await visitor_of(request) if or_login and _bearer(request) is None else None
                 if visitor is not None and visitor.may(scope):
-                    request.state.token = visitor.session.token
+                    request.state.visitor, request.state.token = visitor, visitor.session.token
                 else:
                     request.state.token = await require(request, scope)
                 return await endpoint(request)

@@ -12,6 +12,7 @@ from receiver.redaction import Redactor
 from receiver.shelves import Shelf
 from receiver.web.door import Door
 from receiver.web.liveness import Beats
+from receiver.web.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Site:
     intake: Intake
     redactor: Redactor
     door: Door
+    watch: Watch
     shelf: Shelf | None = None  # where copies of outputs lie
     beats: Beats = field(default_factory=Beats)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

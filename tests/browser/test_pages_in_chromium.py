@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from receiver.ledger.database import now as database_now
+from receiver.ledger.operations import passes
 from tests.browser import hard_cases
 from tests.browser.conftest import Dashboard, until, watched
 from tests.browser.showcase import DISPUTED, ENDED, OPEN
@@ -66,6 +68,8 @@ async def test_the_list_shows_a_new_workflow_by_itself_and_resumes_after_the_ser
 ) -> None:
     context = await chromium.new_context(storage_state=state)
     page = await context.new_page()
+    asked: list[Any] = []
+    page.on("request", lambda request: asked.append(request) if "/v1/stream" in request.url else None)
     await page.goto(f"{dashboard.url}/workflows")
     await page.wait_for_selector("#live-state[data-state=on]")
     await deliver(dashboard, "swx-new-1", "processing")
@@ -76,6 +80,14 @@ async def test_the_list_shows_a_new_workflow_by_itself_and_resumes_after_the_ser
     await deliver(dashboard, "swx-new-2", "processing")  # while nobody listened
     await page.wait_for_selector("#live-state[data-state=on]", timeout=15_000)
     await page.wait_for_selector("#row-civ-swx-new-2", timeout=5000)
+    headers = [await request.all_headers() for request in asked]
+    assert any("last-event-id" in one or "after=" in request.url for one, request in zip(headers, asked, strict=True))
+    await page.goto(f"{dashboard.url}/passes")
+    await page.wait_for_selector("#live-state[data-state=on]")
+    async with dashboard.database.write() as connection:
+        row = {"id": "999", "kind": "cron", "holder": "host-2", "started_at": await database_now(connection)}
+        await connection.execute(passes.insert().values(**row, counts={}))
+    await page.wait_for_selector("#p-999", timeout=5000)
     await context.close()
 
 

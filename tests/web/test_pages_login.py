@@ -19,7 +19,7 @@ from tests.web.rows import rows
 
 PAGES = [
     "/", "/attention", "/workflows", "/workflows/civ/x", "/workflows/civ/x/document", "/workflows/civ/x/incident",
-    "/sources", "/sources/civ", "/deliveries", "/evidence/abc", "/passes", "/live", "/no-such-page",
+    "/sources", "/sources/civ", "/deliveries", "/evidence/abc", "/passes", "/audit", "/no-such-page",
 ]  # fmt: skip
 BUTTONS = [
     "/workflows/civ/x/refetch", "/workflows/civ/x/ack", "/attention/ack", "/workflows/links", "/workflows/links/remove",

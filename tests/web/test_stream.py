@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from receiver.ledger import tokens
+from receiver.ledger import audit, tokens
 from receiver.ledger.database import Database
 from receiver.ledger.database import now as database_now
 from receiver.web.openapi.answers import Happening
 from tests.web.asking import Api, make_token
+from tests.web.browsing import logged_in
 from tests.web.client import connect, head
 from tests.web.conftest import Receiving, Running
 
@@ -124,6 +126,73 @@ async def test_a_stream_ends_with_its_token(api: Api, database: Database) -> Non
         async with database.write() as connection:
             await tokens.revoke(connection, "tests-read", await database_now(connection))
         assert await stream.next() is None
+
+
+async def hint(stream: Stream) -> Any:
+    """The next hint that says something is not everything."""
+    async with asyncio.timeout(15):
+        while True:
+            fields = await stream.block()
+            assert fields
+            if fields.get("event") == "hint" and not json.loads(fields["data"])["everything"]:
+                assert "id" not in fields
+                return json.loads(fields["data"])
+
+
+async def test_hints_tell_of_what_changes_without_a_transition(api: Api, database: Database) -> None:
+    await api.deliver("wf-1", "processing")
+    async with streaming(api, "?hints=true") as stream:
+        await asyncio.sleep(0.5)  # until the poll stands where the ledger does
+        await api.deliver("wf-1", "processing", note="again")
+        assert await hint(stream) == {
+            "workflows": [{"source": "civ", "workflow": "wf-1"}], "everything": False, "also": [],
+        }  # fmt: skip
+        async with database.write() as connection:
+            await audit.note(connection, "anna", "share", await database_now(connection))
+        assert (await hint(stream))["also"] == ["audit"]
+
+
+async def test_hints_are_for_who_asks_for_them_and_of_what_was_asked_for(api: Api) -> None:
+    async with streaming(api, "?hints=true&workflow=wf-2") as about_one, streaming(api) as without:
+        await asyncio.sleep(0.5)
+        await api.deliver("wf-1", "processing")
+        await api.deliver("wf-2", "processing")
+        told = await hint(about_one)
+        assert told["workflows"] == [{"source": "civ", "workflow": "wf-2"}]
+        for name in ("wf-1", "wf-2"):
+            fields = await without.block()
+            assert (fields["event"], json.loads(fields["data"])["workflow"]) == ("transition", name)
+
+
+async def test_whoever_is_logged_in_may_follow_until_the_login_ends(
+    receiver: Running, database: Database, api: Api
+) -> None:
+    browser = await logged_in(receiver, database, "read", "anna")
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    other = Api(receiver, "")
+    async with streaming(other, authorization="", cookie=cookie) as stream:
+        await api.deliver("wf-1", "processing")
+        assert (await stream.next())["workflow"] == "wf-1"
+        async with database.write() as connection:
+            await tokens.revoke(connection, "anna", await database_now(connection))
+        assert await stream.next() is None
+
+
+async def test_many_who_follow_ask_the_ledger_little_while_nothing_happens(api: Api, database: Database) -> None:
+    async with AsyncExitStack() as open_ones:
+        for _ in range(20):
+            await open_ones.enter_async_context(streaming(api))
+        await asyncio.sleep(0.5)
+        assert api.running.site.watch.listeners == 20
+        asked: list[str] = []
+        async with api.running.site.database.read() as connection:
+            engine = connection.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+        await asyncio.sleep(1.0)
+        assert len(asked) < 60, "one poll for all of them"
+    async with asyncio.timeout(10):
+        while api.running.site.watch.listeners:  # noqa: ASYNC110 - the server notices in its own time
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("query", [{"after": "x"}, {"after": "WyJ0Iiwx"}, {"source": ""}, {"spam": "1"}])

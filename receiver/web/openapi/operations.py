@@ -223,16 +223,19 @@ FIGURES = (
 FOLLOWING = (
     Operation(
         "GET", "/v1/stream", "followTransitions", "Transitions as they are committed", "workflows", "read",
-        {200: Raw("text/event-stream", "Events named `transition`; `data` is a Happening.")},
+        {200: Raw("text/event-stream", "Events named `transition`; `data` is a Happening. Where asked for, `hint`.")},
         (
             BY_SOURCE, Parameter("workflow", {"type": "string", "minLength": 1, "maxLength": 256}, "Of this id."),
+            Parameter("hints", FLAG, "Also tell of what changes without a transition, as events named `hint`."),
             Parameter("after", {"type": "string", "minLength": 1}, "As `Last-Event-ID`, for who cannot send headers."),
             Parameter("last-event-id", {"type": "string", "minLength": 1}, "The last event's `id`.", "header"),
         ),
         problems=("bad-cursor", "too-many-streams"),
         description=(
             "Server-sent events. From now on, or from the last event seen: none is left out, one may come twice, and"
-            " (source, workflow, seq) tells one from another. It ends when the token is revoked."
+            " (source, workflow, seq) tells one from another. It ends when the token is revoked. The `data` of a `hint`"
+            ' is `{"workflows": [{"source", "workflow"}], "everything", "also"}`: what to look at again; `also` names'
+            " `attention`, `audit` and `passes`. It has no id: what was missed is not told again."
         ),
     ),
 )  # fmt: skip

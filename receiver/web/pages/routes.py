@@ -13,7 +13,6 @@ from receiver.web.pages import (
     attention,
     audit,
     deliveries,
-    live,
     login,
     passes,
     replay,
@@ -25,21 +24,18 @@ from receiver.web.pages import (
 )
 from receiver.web.pages.guarding import page, problem_page, to_login
 from receiver.web.pages.tries import Tries
-from receiver.web.pages.watch import Watch
 from receiver.web.problems import Handler, Problem, answer_error
-from receiver.web.site import Site
 from receiver.web.visitors import visitor_of
 
-_NOT_FOR_PEOPLE = ("/v1", "/hooks", "/blobs", "/static", "/metrics", "/healthz", "/readyz", "/openapi", "/live")
+_NOT_FOR_PEOPLE = ("/v1", "/hooks", "/blobs", "/static", "/metrics", "/healthz", "/readyz", "/openapi")
 
 
-def routes(site: Site) -> list[Route]:
+def routes() -> list[Route]:
     """Return every route of the dashboard."""
     return [
         Route("/", first, methods=["GET"]),
         *login.routes(Tries()),
         *statics.routes(),
-        *live.routes(site, Watch(site.database)),
         *attention.routes(),
         *workflows.routes(),
         *workflow.routes(),
