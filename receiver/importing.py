@@ -1,6 +1,6 @@
 """`import`: deliveries out of an archive, by the same door as those that come in, each as old as it says it is.
 
-An archive is JSON Lines: `{"received_at", "headers": {…}, "body" or "body_base64", "query": {…} or "url"}`. What was
+An archive is JSON Lines: `{"received_at", "headers": {…}, "body" or "body_base64", "query" or "url"}`. What was
 imported before is a duplicate; a line that cannot be taken is reported by its number and holds up no other.
 """
 
@@ -162,10 +162,14 @@ class Import:
     def _query(self, told: JsonObject) -> Mapping[str, str]:
         url = told.get("url")
         if url is None:
-            return _texts(told, "query")
+            query = told.get("query")
+            return self._parsed(query.removeprefix("?")) if isinstance(query, str) else _texts(told, "query")
         if not isinstance(url, str) or "query" in told:
             raise BadLine("url must be a text, and stands instead of query")
-        return self._query_of(urlsplit(url).query.encode("utf-8", "surrogatepass"))
+        return self._parsed(urlsplit(url).query)
+
+    def _parsed(self, query: str) -> Mapping[str, str]:
+        return self._query_of(query.encode("utf-8", "surrogatepass"))
 
 
 def _body(told: JsonObject) -> bytes:
@@ -183,5 +187,5 @@ def _body(told: JsonObject) -> bytes:
 def _texts(told: JsonObject, name: str) -> dict[str, str]:
     found: Any = told.get(name) or {}
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise BadLine(f"{name} must be an object of texts")
+        raise BadLine(f'{name} must be an object of texts, such as {{"content-type": "application/json"}}')
     return dict(found)

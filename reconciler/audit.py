@@ -7,12 +7,14 @@ The answer enters by the ledger's one door, so that it repairs what the rules al
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from random import Random
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,7 +32,7 @@ from receiver.ledger.records import EvidenceKind, JsonObject, Reading
 from receiver.ledger.states import TERMINAL
 from receiver.ledger.tables import workflows
 from receiver.ledger.views import View, differences, view
-from receiver.logs import log_event
+from receiver.logs import log_event, without_query
 from receiver.providers import PROVIDERS
 from receiver.providers.base import CredentialsRefused, Provider, ProviderError, Response, UpstreamGone
 from receiver.reading import ASKED, AUDITED
@@ -53,6 +55,7 @@ _PASSING = frozenset(
         "url_confirmed", "confirmed_at", "alive_since", "news_at", "vanished_at",
     }
 )  # fmt: skip
+_EXPIRY = re.compile("expir(es|ation|y)", re.IGNORECASE)  # `urlExpiresAt` inside an output that is kept as it came
 _INSTANTS, _AT_LEAST = 8, 50  # how many instants are drawn, and how many workflows are taken in after each
 _W = workflows.c
 
@@ -243,6 +246,15 @@ def _lasting(state: WorkflowState) -> View:
     """Return what of a workflow is to stay as it is once it has settled."""
     found = view(state, [], {})
     return {
-        what: {name: v for name, v in values.items() if name not in _PASSING and not name.startswith("stamps.")}
+        what: {name: _unsigned(v) for name, v in values.items() if name not in _PASSING and name[:7] != "stamps."}
         for what, values in found.items()
     }
+
+
+def _unsigned(value: Any) -> Any:
+    """Return a value without what upstream makes anew for each answer: the signatures of URLs, and when they end."""
+    if isinstance(value, dict):
+        return {name: _unsigned(one) for name, one in value.items() if not _EXPIRY.search(name)}
+    if isinstance(value, list):
+        return [_unsigned(one) for one in value]
+    return without_query(value) if isinstance(value, str) and value.startswith(("http://", "https://")) else value

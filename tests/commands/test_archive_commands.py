@@ -76,7 +76,7 @@ def test_an_archive_is_taken_in_with_its_own_times_and_once(hookledger: Command,
     url = f"https://hooks.example.com/hooks/civ?token={HOOK_TOKEN}&ref=order-1"
     lines = archive(
         line(event("wf-1"), url=url),
-        line(event("wf-1", "succeeded", "2026-01-21T22:25:00Z"), "2026-01-21T22:25:01Z", query={"token": HOOK_TOKEN}),
+        line(event("wf-1", "succeeded", "2026-01-21T22:25:00Z"), "2026-01-21T22:25:01Z", query=f"?token={HOOK_TOKEN}"),
     )
     told = hookledger("import", "civ", "-", "--json", stdin=lines).json
     assert told == {"source": "civ", "counts": {"applied": 2, "lines": 2}, "failed": []}

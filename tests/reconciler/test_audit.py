@@ -49,6 +49,21 @@ async def test_what_upstream_still_says_is_no_drift(world: World, upstream: Upst
     assert [(row.kind, row.outcome) for row in await rows(world.database, passes)][-1] == ("audit", "done")
 
 
+async def test_urls_that_upstream_signs_anew_for_each_answer_are_no_drift(world: World, upstream: Upstream) -> None:
+    def shown(signature: str, name: str = "a.mp4") -> dict[str, Any]:
+        url = f"https://blobs.civitai.com/{name}?sig={signature}&exp=2026-01-21T22:2{signature}:00Z"
+        video = {"type": "video", "id": name, "url": url, "urlExpiresAt": f"2026-01-21T22:2{signature}:00Z"}
+        return document("wf", "succeeded", createdAt="2026-01-01T00:00:00Z", output={"video": video})
+
+    await settled(world, upstream, "wf")
+    upstream.answers["/wf"] = (200, shown("1"))
+    assert (await run(world, sample=1)).counts["filled"] == 1
+    upstream.answers["/wf"] = (200, shown("2"))
+    assert (await run(world, sample=1)).drift == 0.0
+    upstream.answers["/wf"] = (200, shown("3", "b.mp4"))
+    assert (await run(world, sample=1)).counts["filled"] == 1
+
+
 async def test_a_sample_is_no_larger_than_asked_for(world: World, upstream: Upstream) -> None:
     await settled(world, upstream, *(f"wf-{n}" for n in range(8)))
     report = await run(world, sample=3)
