@@ -6,6 +6,7 @@ They are commands like any other, so they open configuration and ledger, and end
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 
 import click
@@ -13,10 +14,11 @@ import click
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.stopping import stopping
 from receiver.config import Config, ConfigError
-from receiver.logs import setup_logging
+from receiver.logs import log_event, setup_logging
 from receiver.memory import settle_memory
 from receiver.providers.ids import is_id
 from receiver.redaction import Redactor
+from reconciler.healthz import Pulse, answering
 from reconciler.loop import run_daemon, run_pass
 from reconciler.ondemand import look_now
 from reconciler.passes import PassReport
@@ -28,6 +30,7 @@ from reconciler.passes import PassReport
 @click.option("--source", "sources", multiple=True, metavar="NAME", help="Only this source; may be given again.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take at most so many checks.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
+@click.option("--healthz", metavar="[HOST:]PORT", help="With --watch: answer /healthz there (default host 127.0.0.1).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def reconcile(
@@ -37,11 +40,15 @@ def reconcile(
     sources: tuple[str, ...],
     limit: int | None,
     dry_run: bool,
+    healthz: str | None,
     as_json: bool,
 ) -> None:
     """Ask upstream about what is due: one pass and out, for cron, or --watch for a daemon."""
     if watch and (open_only or limit is not None or dry_run or as_json):
         fail("--watch goes on until it is stopped: leave out --open, --limit, --dry-run and --json")
+    if healthz is not None and not watch:
+        fail("--healthz tells whether the loop of --watch turns; a pass ends by itself")
+    where = _address(healthz) if healthz is not None else None
     config = configured(ctx)
     if not config.sources:
         fail(config.advice())
@@ -55,14 +62,31 @@ def reconcile(
     names = sources or None
     settle_memory()
     if watch:
-        run(_watch(config, redactor, names))
+        run(_watch(config, redactor, names, where))
     run(_pass(config, redactor, names, limit, open_only, dry_run, as_json))
 
 
-async def _watch(config: Config, redactor: Redactor, sources: tuple[str, ...] | None) -> int:
-    async with ledger(config) as database:
+def _address(text: str) -> tuple[str, int]:
+    """Return host and port of `PORT` or `HOST:PORT`; leaves when it is neither."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 <= int(port) <= 65535:
+        fail(f'--healthz "{text}": must be a port, such as 8081, or an address with one, such as 0.0.0.0:8081')
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+async def _watch(
+    config: Config, redactor: Redactor, sources: tuple[str, ...] | None, where: tuple[str, int] | None
+) -> int:
+    pulse = Pulse()
+    async with ledger(config) as database, AsyncExitStack() as stack:
+        if where is not None:
+            try:
+                port = await stack.enter_async_context(answering(*where, pulse))
+            except OSError as error:
+                fail(f"--healthz: cannot listen on {where[0]}:{where[1]}: {error.strerror or error}")
+            log_event("answering-healthz", host=where[0], port=port)
         with stopping() as stop:
-            await run_daemon(config, database, redactor, stop, sources=sources)
+            await run_daemon(config, database, redactor, stop, beat=pulse.beat, sources=sources)
     return DONE
 
 

@@ -74,9 +74,11 @@ async def _work_off(
 ) -> str:
     """Claim and work until there is nothing left to claim and nothing under way; returns why it ended.
 
-    What is under way when the time is over is still waited for, a lease's length at most: it is not worth less.
+    What is under way when the time is over may still end within `GRACE`; the rest is given back, and not counted as
+    tried: an upstream that hangs must not keep a pass beyond its time.
     """
     ends = time.monotonic() + seconds
+    leaves = ends + GRACE.total_seconds()
     left = limit
     first = report.started_at if open_only else None
     while True:
@@ -95,6 +97,8 @@ async def _work_off(
                 continue
         if left is not None:
             left -= taken
+        if outcome == "budget" and time.monotonic() >= leaves:
+            return outcome
         if not taken and idle and not crew.busy:  # the claim may have begun to fetch a signer's keys
             if outcome == "done" and crew.copies.busy:  # for as long as there is time; the next pass goes on with them
                 await _wait(IDLE, crew.stirred, stop)

@@ -227,9 +227,8 @@ class Simulation:
             check.memory.attempts += 1
             check.fence += 1
             at = instant(second)
-            found.append(
-                Claim("sim", entry[2], 1, check.fence, lane, check.memory.attempts, at, at + timedelta(seconds=90))
-            )
+            until = at + timedelta(seconds=90)
+            found.append(Claim("sim", entry[2], 1, check.fence, lane, check.memory.attempts, at, until, check))
         for entry in others:
             heapq.heappush(self.queues[lane], entry)
         return found
