@@ -11,8 +11,8 @@ from contextlib import suppress
 from starlette.types import Receive, Scope
 
 LATE = "hookledger.late"  # there when a body did not arrive in time: how many bytes of it nobody had read yet
-LINGER = 2.0  # seconds, and
-LINGER_BYTES = 64 * 2**20  # how much of a refused body is thrown away before its connection is closed
+LINGER = 2.0  # seconds for which a refused body is thrown away before its connection is closed, and
+LINGER_BYTES = 64 * 2**20  # how much of one that was refused for its size alone
 
 
 class TooLarge(Exception):
@@ -42,13 +42,13 @@ class Bodies:
     """
 
     def __init__(self, *, largest: int, room: int) -> None:
-        self._largest, self._room = largest, room
+        self.largest, self._room = largest, room
         self._held = 0
 
     async def read(self, scope: Scope, receive: Receive, content_length: str | None) -> bytes:
         """Return the whole body, which takes up room until `let_go`. Raises TooLarge, TooSlow, ClientLeft or NoRoom."""
         # Announced sizes are checked first, so that nobody uploads 20 MB to be refused.
-        if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > self._largest:
+        if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > self.largest:
             raise TooLarge
         parts: list[bytes] = []
         size = 0
@@ -62,7 +62,7 @@ class Bodies:
                 part: bytes = message.get("body", b"")
                 size += len(part)
                 self._held += len(part)
-                if size > self._largest:
+                if size > self.largest:
                     raise TooLarge
                 if self._held > self._room:
                     raise NoRoom
@@ -79,15 +79,15 @@ class Bodies:
         self._held -= len(body)
 
 
-async def throw_away(receive: Receive) -> None:
-    """Read and drop what a refused client is still sending, for a moment.
+async def throw_away(receive: Receive, most: int) -> None:
+    """Read and drop what a refused client is still sending, for a moment and up to `most` bytes.
 
     A connection closed with unread data is reset, and a reset makes the client drop the answer it has just been sent.
     """
     dropped = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER):
-            while dropped < LINGER_BYTES:
+            while dropped < most:
                 message = await receive()
                 dropped += len(message.get("body", b""))
                 if message["type"] != "http.request" or not message.get("more_body", False):

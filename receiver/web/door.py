@@ -19,6 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from receiver.config.sections import ServerConfig
 from receiver.web.limits import AT_ONCE, CROWDED, EVERY, HURRY, KEEP_ALIVE, KEEP_ALIVE_CROWDED, LOBBY, READ_WITHIN
 from receiver.web.refusals import AGAIN_SOON, BUSY, CLIENT_FULL, REASONS
+from receiver.web.room import Room
 
 STAGES = ("head", "body", "waiting", "answer")  # how far a request had come whose client went away
 
@@ -44,7 +45,7 @@ class Door:
         self.largest = server.max_body
         self.body_within = self._head_within = server.body_timeout.total_seconds()
         self.read_within = READ_WITHIN  # seconds for taking more of an answer
-        self.heads = 0  # bytes of large heads, see HEADS
+        self.room = Room(server.max_body)
         self.turned_away = Counter(dict.fromkeys(REASONS, 0))
         self.left = Counter(dict.fromkeys(STAGES, 0))
         self._proxies = trusted(server.trusted_proxies)
@@ -122,6 +123,7 @@ class Door:
                     for visitor in some:
                         visitor.look(now)
                     await asyncio.sleep(0)
+                self.room.settle()
         finally:
             for visitor in list(self._lobby):
                 visitor.abort()

@@ -33,8 +33,9 @@ from receiver.providers.base import (
 from receiver.providers.tokens import check_token
 from receiver.reading import delivery_entry
 from receiver.seldom import Seldom
-from receiver.web.bodies import Bodies, ClientLeft, NoRoom, TooLarge, TooSlow, throw_away
+from receiver.web.bodies import LINGER_BYTES, Bodies, ClientLeft, NoRoom, TooLarge, TooSlow, throw_away
 from receiver.web.inbound import headers_of, kept_headers, query_of
+from receiver.web.limits import HELD_BACK
 from receiver.web.rejections import Rejections
 from receiver.web.signers import Signers
 from receiver.web.site import Site
@@ -113,7 +114,7 @@ class Hooks:
         if source is None:
             known = name if name in self._poll_only else None
             self._rejections.add(known, "no such source", at, headers=scope["headers"])
-            await _refuse(send, receive, Refusal(404, "there is no such source here", None), whole=False)
+            await self._refuse(send, receive, Refusal(404, "there is no such source here", None), whole=False)
             return
         delivery = _Delivery(source, at, time.perf_counter())
         try:
@@ -126,7 +127,7 @@ class Hooks:
             self._rejections.add(source.name, "client left", at, headers=scope["headers"])
         except Refusal as refusal:
             self._count(refusal, scope, delivery)
-            await _refuse(send, receive, refusal, whole=delivery.whole)
+            await self._refuse(send, receive, refusal, whole=delivery.whole)
         else:
             log_soon("delivery", **_told(delivery, 200, result.outcome, result.evidence))
             body = orjson.dumps({"delivery": result.evidence or None, "outcome": result.outcome})
@@ -134,6 +135,20 @@ class Hooks:
         finally:
             if delivery.body is not None:
                 self._bodies.let_go(delivery.body)
+
+    async def _refuse(self, send: Send, receive: Receive, refusal: Refusal, *, whole: bool) -> None:
+        """Send an answer that is not 200. While the client is still sending, the connection ends with it."""
+        told = {"type": "about:blank", "title": _TITLES[refusal.status], "status": refusal.status}
+        answer = orjson.dumps({**told, "detail": refusal.detail})
+        headers = [*_PROBLEM, *refusal.headers]
+        if whole:
+            await _send(send, refusal.status, answer, headers)
+            return
+        # The whole answer goes out now; its end is only declared once the client has stopped sending. A stranger gets
+        # no more of our time for that than a delivery would.
+        await _send(send, refusal.status, answer, [*headers, (b"connection", b"close")], more=True)
+        await throw_away(receive, LINGER_BYTES if refusal.status == 413 else self._bodies.largest)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _count(self, refusal: Refusal, scope: Scope, delivery: _Delivery) -> None:
         if refusal.reason is None:
@@ -167,8 +182,12 @@ class Hooks:
         """Return what became of a delivery, once that is committed. Raises Refusal or ClientLeft."""
         source = delivery.source
         headers = headers_of(scope["headers"])
-        body = await self._read_body(scope, receive, headers.get("content-length"), delivery)
-        inbound = Inbound(headers, query_of(scope["query_string"]), body, delivery.at)
+        query = query_of(scope["query_string"])
+        if source.account.hook_tokens and not _is_here(headers):
+            delivery.length = _announced(headers)
+            _verify_token(source, query)
+        body = await self._read_body(scope, receive, headers, delivery)
+        inbound = Inbound(headers, query, body, delivery.at)
         ends = asyncio.get_running_loop().time() + self._answer_within
         if len(body) > PARSED_ASIDE:
             entry = await self._aside(source, inbound, ends)
@@ -185,12 +204,12 @@ class Hooks:
         return result
 
     async def _read_body(
-        self, scope: Scope, receive: Receive, content_length: str | None, delivery: _Delivery
+        self, scope: Scope, receive: Receive, headers: Mapping[str, str], delivery: _Delivery
     ) -> bytes:
         try:
-            delivery.body = await self._bodies.read(scope, receive, content_length)
+            delivery.body = await self._bodies.read(scope, receive, headers.get("content-length"))
         except TooLarge:
-            delivery.length = int(content_length) if content_length and len(content_length) < 16 else None
+            delivery.length = _announced(headers)
             raise Refusal(413, "the body is larger than this receiver takes", "too large") from None
         except TooSlow as slow:
             delivery.length = slow.length
@@ -233,6 +252,26 @@ def _entry(source: Source, inbound: Inbound) -> Entry:
     return delivery_entry(source.name, source.provider, source.account, source.policy, inbound, kept)
 
 
+def _announced(headers: Mapping[str, str]) -> int | None:
+    """Return how long a body is said to be, None when that is not said."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 16 else None
+
+
+def _is_here(headers: Mapping[str, str]) -> bool:
+    """Whether the whole body has come already: for short ones a request waits before it gets here (`HELD_BACK`)."""
+    length = _announced(headers)
+    return length is not None and length <= HELD_BACK and "expect" not in headers
+
+
+def _verify_token(source: Source, query: Mapping[str, str]) -> None:
+    """Raise Refusal when the URL's token is wrong: where there is one it is required (R9), so no body need be read."""
+    try:
+        check_token(query, source.account.hook_tokens)
+    except BadSignature as error:
+        raise Refusal(401, str(error), "not believed") from None
+
+
 def _again(detail: str) -> Refusal:
     return Refusal(503, detail, None, retry_after=AGAIN_SOON)
 
@@ -249,19 +288,6 @@ async def _send(
     length = [(b"content-length", str(len(body)).encode())] if status != 204 else []
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-async def _refuse(send: Send, receive: Receive, refusal: Refusal, *, whole: bool) -> None:
-    """Send an answer that is not 200. While the client is still sending, the connection ends with it."""
-    told = {"type": "about:blank", "title": _TITLES[refusal.status], "status": refusal.status, "detail": refusal.detail}
-    headers = [*_PROBLEM, *refusal.headers]
-    if whole:
-        await _send(send, refusal.status, orjson.dumps(told), headers)
-        return
-    # The whole answer goes out now; its end is only declared once the client has stopped sending.
-    await _send(send, refusal.status, orjson.dumps(told), [*headers, (b"connection", b"close")], more=True)
-    await throw_away(receive)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 _TITLES = {

@@ -5,10 +5,7 @@ from __future__ import annotations
 # One request.
 HEAD = 32 * 2**10  # bytes of the request line and the headers
 FIELDS = 100  # headers of one request
-HEAD_FREE = 4 * 2**10  # bytes of a head that anyone may have on its way; what is larger shares the room for HEADS:
-HEADS = 8 * 2**20  # bytes of all large heads of requests that have not arrived whole
-FIELD_COST = 130  # bytes that a header takes up beside its text
-HELD_BACK = 8 * 2**10  # bytes of a body; until it is larger, or whole, the request waits outside the application
+HELD_BACK = 16 * 2**10  # bytes of a body; until it is larger, or whole, the request waits outside the application
 QUEUED = 16  # pipelined requests waiting behind the one under way, and
 QUEUED_BYTES = 64 * 2**10  # what one read may bring of them
 PADDING = 64 * 2**10  # bytes that are neither head nor body (sizes of chunks, trailers), and
@@ -18,6 +15,16 @@ READ_WITHIN = 20.0  # seconds a client has for taking more of its answers: all o
 READ_STEP = 64 * 2**10  # bytes
 LINGER = 1.0  # seconds in which a client that was turned away may read why, and
 LINGER_BYTES = 2**20  # what is still read from it: a connection closed with unread data is reset, the answer lost
+
+# What requests take up in memory that have not arrived whole.
+FREE = 3 * 2**10  # bytes that each may; what is beyond that is lent out of a room they share:
+ROOM = 64 * 2**20  # bytes, or enough for LARGEST_AT_ONCE; beyond it nobody is lent more
+LARGEST_AT_ONCE = 4  # bodies as large as `server.max_body` allows
+ROOM_FOR_STALLED = 16 * 2**20  # bytes; beyond it whoever makes no progress has to go
+PROGRESS = 16 * 2**10  # bytes from one look to the next
+WORTH_RETURNING = 8 * 2**20  # bytes less than before: then memory is given back to the system
+FIELD_COST = 130  # bytes that a header takes up beside its text
+BEGUN_COST = 8 * 2**10  # bytes that a request takes up inside the application
 
 # All connections together.
 EVERY = 0.5  # seconds between two looks at all connections

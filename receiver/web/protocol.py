@@ -9,6 +9,7 @@ all do, passes by all of that.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 import httptools
@@ -20,18 +21,12 @@ from uvicorn.server import ServerState
 from receiver.web import limits, refusals
 from receiver.web.bodies import LATE
 from receiver.web.door import Door
+from receiver.web.flow import NOBODY_LISTENS, NOTHING_WAITS, Flow
 from receiver.web.limits import FIELDS, HEAD
-from receiver.web.refusals import Refusal
+from receiver.web.refusals import Refusal, Refused
+from receiver.web.room import announced, head_size
 
 NOTHING, IN_HEAD, IN_BODY = range(3)  # what of a request is arriving
-
-
-class _Refused(Exception):
-    """A callback of the parser does not want to go on."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal
 
 
 class Protocol(HttpToolsProtocol):
@@ -41,21 +36,9 @@ class Protocol(HttpToolsProtocol):
 
     # Not among uvicorn's attributes: more than thirty in one dictionary cost each connection a kilobyte.
     __slots__ = (
-        "_arriving",
-        "_began",
-        "_body_began",
-        "_deaf",
-        "_held_back",
-        "_leaving",
-        "_lent",
-        "_payload",
-        "_rested",
-        "_running",
-        "_unread",
-        "_unread_since",
-        "_wire",
-        "counted_as",
-    )
+        "_arriving", "_began", "_body_began", "_deaf", "_head_cost", "_held_back", "_leaving", "_lent", "_looked_at",
+        "_payload", "_rested", "_running", "_unread", "_unread_since", "_wire", "counted_as",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,6 +48,7 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.pipeline = NOTHING_WAITS
         self.counted_as: str | None = None
         self._arriving = NOTHING
         self._began = 0.0  # when the connection, or a later request's first byte, came
@@ -72,7 +56,9 @@ class Protocol(HttpToolsProtocol):
         self._rested = 0.0  # when the last answer was complete
         self._wire = 0  # bytes read since the request's first, and
         self._payload = 0  # those of its body
-        self._lent = 0  # of the room for large heads
+        self._head_cost = 0  # bytes its head takes up, once the body is arriving
+        self._lent = 0  # bytes of the door's room
+        self._looked_at = 0  # what `_wire` was at the last look
         self._held_back: ASGI3Application | None = None  # what is to answer `cycle`, whose body has not arrived
         # The last request begun; `cycle` is the last one that began to arrive.
         self._running: RequestResponseCycle | None = None
@@ -88,6 +74,7 @@ class Protocol(HttpToolsProtocol):
         peer = transport.get_extra_info("peername")
         if self.door.enter(self, str(peer[0]) if peer else ""):
             super().connection_made(transport)
+            self.flow = Flow(transport)
             return
         self.transport = transport
         transport.write(refusals.BUSY.answer)
@@ -159,6 +146,8 @@ class Protocol(HttpToolsProtocol):
         self._began, self._wire = self.loop.time(), 0
         self._give_back()
         self.headers, self.parser = [], None  # type: ignore[assignment]
+        if self.cycle is not None:
+            self.cycle.body.clear()
         self.transport.write_eof()
         if self.flow is not None:
             self.flow.resume_reading()
@@ -173,6 +162,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self._arriving == NOTHING:
             self._arriving, self._wire = IN_HEAD, 0
+            self._looked_at = -limits.PROGRESS  # the first look at a request finds it new
             if self.cycle is not None:
                 self._began = self.loop.time()
         self._wire += len(data)
@@ -183,7 +173,7 @@ class Protocol(HttpToolsProtocol):
             self._deaf = True
         except httptools.HttpParserError as error:
             why = error.__context__
-            self._turn_away(why.refusal if isinstance(why, _Refused) else refusals.MALFORMED)
+            self._turn_away(why.refusal if isinstance(why, Refused) else refusals.MALFORMED)
             return
         if self._arriving != NOTHING or self.pipeline:
             refusal = self._in_pieces(len(data))
@@ -199,38 +189,37 @@ class Protocol(HttpToolsProtocol):
         if self._arriving == IN_HEAD:
             if self._wire > HEAD:
                 return refusals.LARGE_HEAD
-            size = self._wire
-        else:
-            if self._wire > HEAD + limits.PADDING + limits.PADDING_SHARE * self._payload:
-                return refusals.PADDED
-            if self._payload > limits.DRAINED and self.cycle.response_complete:
-                return refusals.LARGE_REST
-            size = 0 if self._body_began else self._head_size()
-            self._body_began = self._body_began or self.loop.time()
-            if self._held_back is not None and self._is_to_begin():
-                self._begin(self.cycle, self._held_back)
-        return self._lend(size + limits.FIELD_COST * len(self.headers or ()) - limits.HEAD_FREE)
+            return self._lend(self._wire + limits.FIELD_COST * len(self.headers or ()))
+        if self._wire > HEAD + limits.PADDING + limits.PADDING_SHARE * self._payload:
+            return refusals.PADDED
+        if self._payload > limits.DRAINED and self.cycle.response_complete:
+            return refusals.LARGE_REST
+        if not self._body_began:
+            self._body_began = self.loop.time()
+            self._head_cost = head_size(self.url, self.headers) + limits.FIELD_COST * len(self.headers)
+            if self._held_back is not None:
+                self.cycle.message_event = NOBODY_LISTENS
+        begins = self._held_back is not None and self._is_to_begin()
+        begun = limits.BEGUN_COST if begins or self._held_back is None else 0
+        # What has been answered already is dropped as it comes.
+        refusal = self._lend(self._head_cost + begun + (0 if self.cycle.response_started else self._payload))
+        if refusal is None and begins:
+            assert self._held_back is not None
+            self._begin(self.cycle, self._held_back)
+        return refusal
 
-    def _lend(self, wanted: int) -> Refusal | None:
-        if wanted <= self._lent:
-            return None
-        self.door.heads += wanted - self._lent
-        self._lent = wanted
-        return refusals.NO_ROOM if self.door.heads > limits.HEADS else None
+    def _lend(self, size: int) -> Refusal | None:
+        """Borrow what a request takes up by now beyond what is free. Returns why to refuse it, if so."""
+        had, self._lent = self._lent, max(self._lent, size - limits.FREE)
+        return None if self._lent == had or self.door.room.lend(self._lent - had) else refusals.NO_ROOM
 
     def _give_back(self) -> None:
-        self.door.heads -= self._lent
+        self.door.room.give_back(self._lent)
         self._lent = 0
 
     def _is_to_begin(self) -> bool:
         """Whether the application is to see a request of whose body there is only a part."""
-        if len(self.cycle.body) > limits.HELD_BACK:
-            return True
-        announced = next((value for name, value in self.headers if name == b"content-length"), b"")
-        return announced.isdigit() and int(announced) > self.door.largest
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return len(self.cycle.body) > limits.HELD_BACK or announced(self.headers) > self.door.largest
 
     # --- callbacks of the parser
 
@@ -242,14 +231,18 @@ class Protocol(HttpToolsProtocol):
         if self._arriving == IN_BODY:
             return  # a trailer: nobody asked for it, and it must not pass for a header
         if len(self.headers) >= FIELDS:
-            raise _Refused(refusals.LARGE_HEAD)
+            raise Refused(refusals.LARGE_HEAD)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._wire > HEAD and self._head_size() > HEAD:
-            raise _Refused(refusals.LARGE_HEAD)
+        if self._wire > HEAD and head_size(self.url, self.headers) > HEAD:
+            raise Refused(refusals.LARGE_HEAD)
         if len(self.pipeline) >= limits.QUEUED:
-            raise _Refused(refusals.PIPELINED)
+            raise Refused(refusals.PIPELINED)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.pipeline = self.pipeline or deque()  # this one will wait in it
+        if self.expect_100_continue and self.door.room.short:
+            raise Refused(refusals.NO_ROOM)  # it would be begun before its body has come
         super().on_headers_complete()
         self._arriving, self._payload, self._body_began = IN_BODY, 0, 0.0
 
@@ -276,6 +269,9 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._held_back = None
+        if cycle.message_event is NOBODY_LISTENS:
+            cycle.message_event = asyncio.Event()
+            cycle.message_event.set()
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -308,6 +304,8 @@ class Protocol(HttpToolsProtocol):
         elif self._arriving == IN_BODY:
             if now - max(self._body_began or self._began, self._rested) > self.door.body_within:
                 self._too_late()
+            elif self._makes_no_progress() and self.door.room.short:
+                self._turn_away(refusals.NO_ROOM)
         elif not self._answering():
             self._look_at_the_waiting(now)
 
@@ -317,12 +315,19 @@ class Protocol(HttpToolsProtocol):
         if self._arriving == IN_HEAD:
             if waits > self.door.head_within:
                 self._turn_away(refusals.SLOW_HEAD)
+            elif self._makes_no_progress() and self.door.room.short:
+                self._turn_away(refusals.NO_ROOM)
         elif self._running is None:
             if waits > self.door.head_within:
                 self.door.turned_away[refusals.SILENT] += 1
                 self.transport.close()
         elif waits > self.door.idle_within:
             self.transport.close()
+
+    def _makes_no_progress(self) -> bool:
+        """Whether it has borrowed, and sent next to nothing since the last look."""
+        come, self._looked_at = self._wire - self._looked_at, self._wire
+        return self._lent > 0 and come < limits.PROGRESS
 
     def _too_late(self) -> None:
         """End a request whose body has not arrived in time."""

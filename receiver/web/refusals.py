@@ -19,6 +19,14 @@ class Refusal:
     answer: bytes
 
 
+class Refused(Exception):
+    """A callback of the parser does not want to go on."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
 def _refusal(reason: str, status: int, title: str, detail: str) -> Refusal:
     body = orjson.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
     lines = [
@@ -33,7 +41,7 @@ def _refusal(reason: str, status: int, title: str, detail: str) -> Refusal:
 
 
 BUSY = _refusal("full", 503, "Not now", "there are too many connections")
-NO_ROOM = _refusal("no room for heads", 503, "Not now", "too many large requests are on their way")
+NO_ROOM = _refusal("no room", 503, "Not now", "too many large requests are on their way")
 SLOW_HEAD = _refusal("slow head", 408, "Too slow", "the request did not arrive in time")
 SLOW_BODY = _refusal("slow body", 408, "Too slow", "the body did not arrive in time")
 LARGE_HEAD = _refusal("large head", 431, "Too large a head", "the request has too many headers, or too long ones")
