@@ -66,6 +66,14 @@ def test_the_upstream_described_in_the_readme_can_be_taken_in(tmp_path: Path) ->
     assert load_config(file, {}).source("acme").trust == "signed"
 
 
+def test_the_source_of_a_stand_in_can_be_taken_in(tmp_path: Path) -> None:
+    block = re.search(r"```toml\n(.*?)```", _between("local"), re.DOTALL)
+    assert block
+    file = tmp_path / "hookledger.toml"
+    file.write_text(block[1], encoding="utf-8")
+    assert load_config(file, {}).source("civitai").base_url == "http://127.0.0.1:9001"
+
+
 def _between(name: str) -> str:
     found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README.read_text(encoding="utf-8"), re.DOTALL)
     assert found, f"README.md has nothing between <!-- {name} --> and <!-- /{name} -->"
