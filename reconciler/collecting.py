@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.addresses import ForbiddenAddress
 from receiver.config import Config
 from receiver.config.files import files_lie_at
 from receiver.ledger import attention, checks, copies, store
@@ -26,7 +27,6 @@ from receiver.ledger.schedule import uncollected_from
 from receiver.logs import log_event
 from receiver.providers.base import UpstreamBusy
 from receiver.shelves import Shelf, ShelfTrouble, place_of, shelf_of
-from reconciler.addresses import ForbiddenAddress
 from reconciler.commit import TROUBLE
 from reconciler.copying import Packed, Refused, TooLarge, Unfinished, Whole, copy
 from reconciler.copyplan import MOST_TRIES, Fail, Fetch, Renew, again, decide, refused

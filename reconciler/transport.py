@@ -21,9 +21,9 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from receiver import __version__
+from receiver.addresses import ForbiddenAddress, Reach, reach_of, reach_of_files, vet, vet_file_url, vet_host
 from receiver.providers.base import Account, Request, Response, UpstreamBusy
 from receiver.providers.instants import http_date
-from reconciler.addresses import ForbiddenAddress, Reach, reach_of, reach_of_files, vet, vet_file_url, vet_host
 from reconciler.decoding import ACCEPTED, Unpacker
 
 LARGEST_ANSWER = 32 * 2**20

@@ -1,4 +1,4 @@
-"""Two `reconcile --watch` on one PostgreSQL: no workflow is asked about by both, and a frozen one does no harm."""
+"""Two and three reconcilers on one PostgreSQL: no workflow is asked about by two, and a frozen one does no harm."""
 
 from __future__ import annotations
 
@@ -149,6 +149,43 @@ async def test_an_answer_that_waited_for_its_row_until_another_had_the_check_is_
             assert kept == ["recorded"] * COUNT
             assert [row.outcome for row in told if row.problem is None] == ["applied"] * COUNT
             assert claims != {row.id: row.fence for row in await rows(database, checks)}
+            assert await differences(database, civitai) == []
+            assert await unsound(database) == []
+        finally:
+            await database.close()
+
+
+async def test_a_daemon_frozen_while_it_writes_is_fenced_off_when_it_is_thawed_and_nothing_is_applied_twice(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """Three processes: the first is stopped past its lease with its answers on their way into the ledger; two go on."""
+    async with running_civitai(speed=200, api_key=KEY) as civitai:
+        stage, database, names = await held_workflows(postgres_url, tmp_path, civitai)
+        try:
+            limited = ("reconcile", "--limit", str(COUNT))
+            async with stage.running("frozen", *limited) as frozen, holding_rows(postgres_url) as let_go:
+                await until(lambda: len(frozen.said("fetch")) == COUNT, 20)
+                frozen.freeze()
+                for name in names:
+                    civitai.finish(name)
+                async with (
+                    stage.running("two", "reconcile", "--watch") as two,
+                    stage.running("three", "reconcile", "--watch") as three,
+                ):
+                    await until(lambda: len(two.said("fetch")) + len(three.said("fetch")) == COUNT, 20)
+                    await let_go()
+                    frozen.thaw()
+                    await until(lambda: len(frozen.said("look-too-late")) == COUNT, 15)
+                    await until(lambda: settled(database), 20)
+                    assert [await frozen.ended(20), await two.stop(), await three.stop()] == [0, 0, 0]
+            told = [row for row in await rows(database, evidence) if row.kind == "fetch"]
+            late = [row for row in told if row.problem and "its lease had ended" in row.problem]
+            assert [row.outcome for row in late] == ["recorded"] * COUNT
+            assert [row.outcome for row in told if row.problem is None] == ["applied"] * COUNT
+            ends = Counter(row.workflow for row in await rows(database, transitions) if row.to_status == "succeeded"
+                           and row.level == "workflow")  # fmt: skip
+            assert set(ends.values()) == {1}
+            assert len(ends) == COUNT
             assert await differences(database, civitai) == []
             assert await unsound(database) == []
         finally:

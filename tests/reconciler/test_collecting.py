@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from receiver.addresses import ForbiddenAddress
 from receiver.ledger.collected import collected
 from receiver.ledger.tables import blobs, workflows
 from receiver.shelves import shelf_of
-from reconciler.addresses import ForbiddenAddress
 from tests.reconciler.files import FileServer, collecting, files_served, hurry, one_pass, row_of, shows, some_bytes
 from tests.reconciler.world import Upstream, World, document, image, until
 from tests.staging.bucket import Bucket

@@ -8,9 +8,9 @@ from errno import ENOSPC
 
 import pytest
 
+from receiver.addresses import ForbiddenAddress
 from receiver.ledger.records import Trust
 from receiver.providers.base import Account, UpstreamBusy
-from reconciler.addresses import ForbiddenAddress
 from reconciler.transport import MOST_HOPS, Downloads
 from tests.reconciler.test_transport import raw_server
 from tests.reconciler.world import Upstream, upstream_running

@@ -16,9 +16,9 @@ import pytest
 from aiohttp import ClientConnectorError
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from receiver.addresses import ForbiddenAddress, Reach, reach_of, vet, vet_file_url
 from receiver.ledger.records import Trust
 from receiver.providers.base import Account, Request, UpstreamBusy
-from reconciler.addresses import ForbiddenAddress, Reach, reach_of, vet, vet_file_url
 from reconciler.transport import Downloads, Transport, opened
 
 AT_HOME = "https://api.example.com"

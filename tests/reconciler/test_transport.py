@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from receiver.addresses import ForbiddenAddress, reach_of, vet
 from receiver.ledger.records import Trust
 from receiver.providers.base import Account, Request, Unreadable, UpstreamBusy
-from reconciler.addresses import ForbiddenAddress, reach_of, vet
 from reconciler.transport import ElsewhereRefused, Transport, VettingResolver
 from tests.reconciler.world import Upstream, upstream_running
 
