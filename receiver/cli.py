@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "receiver.commands.ask:list_workflows",
     "prune": "receiver.commands.retention:prune",
     "reconcile": "reconciler.cli:reconcile",
+    "recopy": "receiver.commands.recopy:recopy",
     "refetch": "reconciler.cli:refetch",
     "replay": "receiver.commands.replay:replay",
     "sandbox": "receiver.sandbox.command:sandbox",

@@ -17,8 +17,8 @@ _LONGEST = 256  # characters of a text to look for
 _A = audit_log.c
 # What people do. Any other word is read, too: an older version may have written it.
 VERBS = (
-    "track", "refetch", "acknowledge", "replay", "correct", "share", "forget", "save link", "remove link", "log in",
-    "log out", "create token", "revoke token",
+    "track", "refetch", "acknowledge", "replay", "correct", "share", "forget", "recopy", "save link", "remove link",
+    "log in", "log out", "create token", "revoke token",
 )  # fmt: skip
 
 

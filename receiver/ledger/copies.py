@@ -204,6 +204,24 @@ async def end(connection: AsyncConnection, job: Job, state: str, **values: Any) 
     return await set_mine(connection, job, state=state, due_at=None, leased_until=None, leased_by=None, **values)
 
 
+async def again(connection: AsyncConnection, source: str, workflow_id: str | None, now: datetime) -> list[str]:
+    """Queue anew the copies of a source, or of one of its workflows, that were given up; returns their files' ids.
+
+    Attention stays open until they are kept, or given up once more.
+    """
+    c, w = collected.c, workflows.c
+    mine = select(c.id).join(workflows, w.pk == c.workflow).where(c.source == source, c.state == "failed")
+    if workflow_id is not None:
+        mine = mine.where(w.id == workflow_id)
+    statement = (
+        update(collected)
+        .where(c.id.in_(mine), c.state == "failed")
+        .values(state="due", due_at=now, queued_at=now, tries=0, leased_until=None, leased_by=None)
+        .returning(c.blob)
+    )
+    return sorted((await connection.execute(statement)).scalars())
+
+
 async def stir(connection: AsyncConnection, job: Job, now: datetime) -> None:
     """Have the plan of a file's workflow worked out anew: a URL that is to be copied from is due to be renewed.
 
