@@ -106,7 +106,7 @@ class Intake:
         self._busy_since: float | None = None
         self._careful_until = 0.0
         self._recent = Recent()
-        self._ahead = Ahead(database, self._recent)
+        self.ahead = Ahead(database, self._recent)
         self._patience = Patience(lambda: IntakeUnavailable("the ledger did not commit in time"))
         self.counters = Counters()
         self._say_failed = Seldom("commit failed", level="error")
@@ -183,7 +183,7 @@ class Intake:
             self._queue.clear()
             self._apart.clear()
             self.counters.queued = self.counters.held = 0
-            await self._ahead.close()
+            await self.ahead.close()
 
     def _next_batch(self) -> Iterator[_Waiting]:
         size = 0
@@ -292,7 +292,7 @@ class Intake:
             try:
                 results = None
                 if left == TRIES - 1 and began >= self._careful_until:
-                    results = await self._ahead.commit(entries)
+                    results = await self.ahead.commit(entries)
                 if results is None:
                     results = await self._apply(entries, careful=began < self._careful_until)
             except _Held:

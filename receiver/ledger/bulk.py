@@ -28,15 +28,6 @@ Row = Sequence[Any]
 Mapping = dict[str, Any]
 
 
-def _encoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
-    kind = table.c[column].type
-    if isinstance(kind, (Json, Labels)):
-        return lambda value: value if isinstance(value, str) else json_to_text(value)
-    if isinstance(kind, Instant) and dialect == "sqlite":
-        return instant_to_text
-    return None
-
-
 def _decoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | None:
     kind = table.c[column].type
     if isinstance(kind, (Json, Labels)):
@@ -49,39 +40,48 @@ def _decoder(table: Table, column: str, dialect: str) -> Callable[[Any], Any] | 
 
 
 @cache
-def _encoders(
-    table: Table, columns: tuple[str, ...], dialect: str
-) -> tuple[tuple[tuple[int, Callable[[Any], Any]], ...], tuple[int, ...]]:
-    """Return the columns that need work, each with what is to be done, and those that are binary, by their places."""
-    found = ((place, _encoder(table, name, dialect)) for place, name in enumerate(columns))
-    work = tuple((place, encoder) for place, encoder in found if encoder is not None)
-    return work, tuple(place for place, name in enumerate(columns) if binary(table, name))
+def _places(table: Table, columns: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return which of the columns are JSON, which are instants and which are binary, by their places."""
+    kinds = [table.c[name].type for name in columns]
+    return (
+        tuple(place for place, kind in enumerate(kinds) if isinstance(kind, (Json, Labels))),
+        tuple(place for place, kind in enumerate(kinds) if isinstance(kind, Instant)),
+        tuple(place for place, name in enumerate(columns) if binary(table, name)),
+    )
 
 
-def encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Iterable[Row]) -> list[Any]:
+def encode(table: Table, columns: tuple[str, ...], dialect: str, rows: Sequence[Row]) -> list[Any]:
     """Return rows as the driver takes them: as the parameters of one statement on PostgreSQL, as rows on SQLite.
 
     Raises TypeError for text that is no Unicode.
     """
-    work, binary = _encoders(table, columns, dialect)
-    if work:
-        rows = [_encoded(row, work) for row in rows]
+    documents, instants, bodies = _places(table, columns)
+    if documents or (instants and dialect == "sqlite"):
+        rows = _as_text(rows, documents, instants if dialect == "sqlite" else ())
     if dialect == "sqlite":
         return list(rows)
-    if not binary:
+    if not bodies:
         return [orjson.dumps(rows).decode()]
-    rows = list(rows)
-    kept = [place for place in range(len(columns)) if place not in binary]
+    kept = [place for place in range(len(columns)) if place not in bodies]
     told = orjson.dumps([[row[place] for place in kept] for row in rows]).decode()
-    return [told, *([row[place] for row in rows] for place in binary)]
+    return [told, *([row[place] for row in rows] for place in bodies)]
 
 
-def _encoded(row: Row, work: Iterable[tuple[int, Callable[[Any], Any]]]) -> Row:
-    values = list(row)
-    for place, encode_one in work:
-        if values[place] is not None:
-            values[place] = encode_one(values[place])
-    return values
+def _as_text(rows: Sequence[Row], documents: Sequence[int], instants: Sequence[int]) -> list[Row]:
+    """Return rows with documents and instants as text; what rows have in common is only worked out once."""
+    known: dict[int, str] = {}  # by identity, for as long as `rows` holds them
+    out: list[Row] = []
+    for row in rows:
+        values = list(row)
+        for place in documents:
+            if values[place] is not None and not isinstance(values[place], str):
+                values[place] = json_to_text(values[place])
+        for place in instants:
+            value = values[place]
+            if value is not None:
+                values[place] = known.get(id(value)) or known.setdefault(id(value), instant_to_text(value))
+        out.append(values)
+    return out
 
 
 async def _execute(connection: AsyncConnection, sql: str, given: list[Any]) -> list[Row]:

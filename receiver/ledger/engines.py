@@ -30,6 +30,9 @@ SQLITE_AT_LEAST = (3, 51, 3)
 
 # Seconds that a writer waits inside SQLite for another process' lock before it looks up: that wait cannot be cancelled.
 LOCK_SLICE = 0.2
+# SQLite moves its log into the file once it has so many pages (of 4 KiB). A full batch writes two hundred, mostly the
+# same ones as the batch before: the rarer that is, the less there is to write, and the fewer waits for the disk.
+LOG_PAGES = 4_000
 STATEMENT_TIMEOUT = 30.0  # seconds for one statement on PostgreSQL
 # A process that froze inside a transaction holds its rows for no longer than this.
 IDLE_IN_TRANSACTION = "15s"
@@ -146,6 +149,7 @@ def _connect_sqlite(path: str, *, read_only: bool, foreign_keys: bool, patience:
         connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA cache_size=-16000")  # 16 MB
         connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         if read_only:
             connection.execute("PRAGMA query_only=ON")
     except BaseException:
