@@ -32,6 +32,15 @@ CLOCKS_APART = timedelta(seconds=2)
 _ROOM, _LAST_ROOM = 2**30, 64 * 2**20  # bytes on the disk of an SQLite ledger
 _LEFT_UNDONE = timedelta(minutes=5)
 _LONG_TOLERANCE = timedelta(minutes=15)
+_PAUSED = {
+    "credentials": ("upstream refuses its key", "put the right api_key into its configuration"),
+    "unreachable": ("upstream does not answer", "see whether upstream is down; it is probed"),
+    "brake": (
+        "upstream suddenly knows too few of its workflows",
+        "see whether api_key and base_url are of the right account; if upstream has really forgotten them, set"
+        " sources.{source}.brake = 1 and restart",
+    ),
+}
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _LACKING = text(
     "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -245,12 +254,9 @@ async def _work(connection: AsyncConnection, config: Config) -> Iterable[Finding
     for source, state in sorted(states.items()):
         if state["paused_because"] is not None and source in config.sources:
             late.pop(source, None)
-            if state["paused_because"] == "unreachable":
-                said = f"{source} is paused (unreachable): upstream does not answer"
-                found.append(Finding("problem", "reconciler", said, "see whether upstream is down; it is probed"))
-                continue
-            said = f"{source} is paused ({state['paused_because']}): upstream refuses its key"
-            found.append(Finding("problem", "reconciler", said, "put the right api_key into its configuration"))
+            why, do = _PAUSED.get(state["paused_because"], _PAUSED["credentials"])
+            said = f"{source} is paused ({state['paused_because']}): {why}"
+            found.append(Finding("problem", "reconciler", said, do.format(source=source)))
     if late:
         named = ", ".join(f"{count} of {source}" for source, count in sorted(late.items()))
         do = "run `hookledger serve`, or `hookledger reconcile` from cron"

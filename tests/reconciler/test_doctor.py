@@ -195,6 +195,11 @@ async def test_a_ledger_nobody_can_ask_or_looks_after_is_a_problem(well: World) 
         await connection.execute(source_state.insert().values(source="civitai", paused_because="credentials"))
     code, found = await findings(well)
     assert (code, list(found), "api_key" in found["reconciler"]["do"]) == (1, ["reconciler"], True)
+    for because, do in (("unreachable", "upstream is down"), ("brake", "sources.civitai.brake = 1")):
+        async with well.database.write() as connection:
+            await connection.execute(source_state.update().values(paused_because=because))
+        code, found = await findings(well)
+        assert (code, list(found), do in found["reconciler"]["do"]) == (1, ["reconciler"], True)
 
 
 async def test_weak_points_of_trust_are_warnings(make_world: MakeWorld, upstream: Upstream) -> None:
