@@ -14,6 +14,7 @@ import click
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.stopping import stopping
 from receiver.config import Config, ConfigError
+from receiver.ledger import queries
 from receiver.logs import log_event, setup_logging
 from receiver.memory import settle_memory
 from receiver.providers.ids import is_id
@@ -112,10 +113,18 @@ async def _pass(
                 dry_run=dry_run,
                 stop=stop,
             )
+        async with database.read() as connection:
+            states = await queries.source_states(connection)
+    chosen = sources or tuple(config.sources)
+    paused = {name: row["paused_because"] for name, row in sorted(states.items()) if name in chosen}
+    paused = {name: because for name, because in paused.items() if because is not None}
     if as_json:
-        print_json(report.as_json(), redactor)
+        print_json({**report.as_json(), "paused": paused}, redactor)
     else:
         _tell(report, dry_run)
+        if paused:
+            named = ", ".join(f"{name} ({because})" for name, because in paused.items())
+            click.echo(f"paused, so only probed: {named}; `hookledger doctor` says what to do")
     return SOME_FAILED if report.failed or report.outcome == "stopped" else DONE
 
 

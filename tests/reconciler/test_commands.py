@@ -43,6 +43,16 @@ async def test_a_pass_that_does_all_its_work_exits_0(world: World, upstream: Ups
     assert await world.status("wf") == "succeeded"
 
 
+async def test_a_pass_says_which_sources_it_could_not_ask(world: World, upstream: Upstream) -> None:
+    upstream.answers["/wf"] = (401, {})
+    await world.track("wf")
+    for _ in range(2):
+        _, out, _ = await hookledger(world, "reconcile", "--open")
+        assert out.endswith("paused, so only probed: civitai (credentials); `hookledger doctor` says what to do\n")
+    _, out, _ = await hookledger(world, "reconcile", "--json")
+    assert json.loads(out)["paused"] == {"civitai": "credentials"}
+
+
 async def test_the_log_can_be_held_to_what_may_need_somebody(world: World, upstream: Upstream) -> None:
     upstream.answers["/wf"] = (200, document("wf"))
     await world.track("wf")
