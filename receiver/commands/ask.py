@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from receiver.advising import with_advice
+from receiver.commands import screen
 from receiver.commands.opening import DONE, configured, fail, ledger, print_json, run, unknown
 from receiver.commands.tables import console, fields_of, print_table, table_of
 from receiver.commands.watching import watch
@@ -70,7 +71,12 @@ async def _follow(config: Config, source: str, workflow_id: str) -> int:
 
         async def draw() -> tuple[RenderableType, bool]:
             workflow, transitions, evidence = await _one(database, config, source, workflow_id)
-            shown = Group(*_drawn(workflow, transitions, evidence, redactor))
+            out, now = console(), datetime.now(UTC)
+            shown: RenderableType = (
+                screen.followed(workflow, transitions, redactor, now, out.height)
+                if out.is_terminal
+                else Group(*_drawn(workflow, transitions, evidence, redactor))
+            )
             return shown, workflow["terminal"] and workflow["confirmed_at"] is not None
 
         await watch(draw)
@@ -170,6 +176,9 @@ async def _keep_listing(config: Config, wanted: WorkflowFilter) -> int:
         async def draw() -> tuple[RenderableType, bool]:
             async with database.read() as connection:
                 found = await listing.list_workflows(connection, wanted, datetime.now(UTC))
+            out = console()
+            if out.is_terminal:
+                return screen.listed(found, redactor, datetime.now(UTC), out.height), False
             rows = _rows(found["items"])
             return table_of(_COLUMNS, rows, redactor) if rows else Text("no workflows match"), False
 

@@ -25,7 +25,7 @@ async def watch(draw: Draw, *, every: float = EVERY) -> None:
     once, one below the other. While the ledger cannot be reached, that is said, and tried again."""
     out = console()
     if out.is_terminal:
-        with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
             await _draw(lambda shown: live.update(shown, refresh=True), draw, every)
         return
     last = ""
