@@ -120,9 +120,9 @@ async def workflow_query(
     rest = _unlikely(wanted, now, dialect)
     # One filter alone whose index has the order of the list needs no more.
     if len(found) > 1 or (found and not labelled and not by_place):
-        least = await narrowing.fewest(connection, [one.pks for one in found], few)
+        least = await narrowing.fewest(connection, found, few)
         if least is not None:
-            return narrowing.of_few(found[least], [*_but(found, found[least]), *rest], window, few)
+            return narrowing.of_few(least, [*_but(found, least), *rest], window, few)
     if labelled and labelled[0].label is not None:
         return narrowing.along_label(labelled[0].label, [*_but(found, labelled[0]), *rest], window)
     if by_place:

@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     ColumnElement,
-    CompoundSelect,
     Select,
     Table,
     Text,
@@ -25,6 +24,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     union_all,
@@ -40,19 +40,27 @@ from receiver.ledger.tables import LANES, attention, blobs, checks, jobs, steps,
 FEW = 20_000
 _W = workflows.c
 Condition = ColumnElement[bool]
-Pks = Select[Any] | CompoundSelect[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """One filter: the numbers of the workflows it leaves (some may stand there twice), and the same as a condition on
-    a row of `workflows`. `label` is set when the numbers come from an index that has the order of the list, `own` when
-    the condition is one on columns that `workflows` has an index of."""
+    """One filter: queries for the numbers of the workflows it leaves (some may be there twice, and nulls), and the same
+    as a condition on a row of `workflows`. `label` is set when the numbers come from an index that has the order of the
+    list, `own` when the condition is one on columns that `workflows` has an index of."""
 
-    pks: Pks
+    parts: tuple[Select[Any], ...]
     also: Condition
     label: bytes | None = None
     own: bool = False
+
+    def pks(self, most: int) -> Select[Any]:
+        """Return the query for so many of the numbers, each once."""
+        return select(union_all(*self.parts).limit(most).subquery("few")).distinct()
+
+    def counted(self, most: int) -> Select[Any]:
+        """Return the query for how many there are, as far as `most`: an index alone tells it."""
+        ones: list[Select[Any]] = [part.with_only_columns(literal_column("1").label("one")) for part in self.parts]
+        return select(func.count()).select_from(union_all(*ones).limit(most).subquery())
 
 
 async def known_sources(connection: AsyncConnection, table: Table = workflows) -> list[str]:
@@ -64,15 +72,11 @@ async def known_sources(connection: AsyncConnection, table: Table = workflows) -
     return list((await connection.execute(select(found.c.name).where(found.c.name.is_not(None)))).scalars())
 
 
-async def fewest(connection: AsyncConnection, sets: Sequence[Pks], few: int) -> int | None:
-    """Return which of these sets is the smallest, None when each has more than `few` members."""
-    counts = [
-        select(func.count()).select_from(one.limit(few + 1).subquery(f"set{place}")).scalar_subquery()
-        for place, one in enumerate(sets)
-    ]
-    found = (await connection.execute(select(*counts))).one()
-    least = min(range(len(sets)), key=lambda place: found[place])
-    return least if found[least] <= few else None
+async def fewest(connection: AsyncConnection, found: Sequence[Narrowing], few: int) -> Narrowing | None:
+    """Return the filter that leaves the fewest, None when each leaves more than `few`."""
+    counts = (await connection.execute(select(*(one.counted(few + 1).scalar_subquery() for one in found)))).one()
+    least = min(range(len(found)), key=lambda place: counts[place])
+    return found[least] if counts[least] <= few else None
 
 
 def _some(column: ColumnElement[Any], *conditions: Condition) -> Condition:
@@ -102,29 +106,31 @@ def has_step(step_type: str, dialect: str) -> Condition:
 def _labelled(label: bytes) -> Narrowing:
     mine = labels.c.digest == label
     also = _some(labels.c.workflow, labels.c.workflow == _W.pk, mine)
-    return Narrowing(select(labels.c.workflow).where(mine), also, label)
+    return Narrowing((select(labels.c.workflow).where(mine),), also, label)
 
 
 def of_attention(kind: str) -> Narrowing:
     """Return the filter by what needs a person: one kind, or `any`."""
     a = attention.c
     opened = [a.closed_at.is_(None), *([a.kind == kind] if kind != "any" else ())]
-    pks = select(a.workflow).where(*opened, a.workflow.is_not(None))
-    return Narrowing(pks, _some(a.workflow, a.workflow == _W.pk, *opened))
+    return Narrowing(
+        (select(a.workflow).where(*opened, a.scope == "workflow"),), _some(a.workflow, a.workflow == _W.pk, *opened)
+    )
 
 
 def of_due(before: datetime, sources: Sequence[str]) -> Narrowing:
     """Return the filter by checks that were due before an instant."""
     c = checks.c
     due = (c.source.in_(sources), c.lane.in_(LANES), c.due_at < before)
-    pks = select(c.workflow).where(*due, c.workflow.is_not(None))
-    return Narrowing(pks, _some(c.id, c.source == _W.source, c.id == _W.id, c.due_at < before))
+    return Narrowing(
+        (select(c.workflow).where(*due),), _some(c.id, c.source == _W.source, c.id == _W.id, c.due_at < before)
+    )
 
 
 def of_places(sources: Sequence[str], statuses: Sequence[str]) -> Narrowing:
     """Return the filter by sources and statuses."""
     mine = and_(_W.source.in_(sources), _W.status.in_(statuses))
-    return Narrowing(select(_W.pk).where(mine), mine, own=True)
+    return Narrowing((select(_W.pk).where(mine),), mine, own=True)
 
 
 def of_name(q: str, sources: Sequence[str], dialect: str) -> Narrowing:
@@ -140,7 +146,7 @@ def of_name(q: str, sources: Sequence[str], dialect: str) -> Narrowing:
         return and_(column >= q, column < q + "\U0010ffff")
 
     job, blob = begins(jobs.c.key), and_(blobs.c.source.in_(sources), begins(blobs.c.id))
-    pks = union_all(
+    parts = (
         select(_W.pk).where(begins(_W.id)),
         select(_W.pk).where(begins(_W.ref)),
         select(jobs.c.workflow).where(job),
@@ -149,7 +155,7 @@ def of_name(q: str, sources: Sequence[str], dialect: str) -> Narrowing:
     its_job = _some(jobs.c.workflow, jobs.c.workflow == _W.pk, job)
     its_blob = _some(blobs.c.workflow, blobs.c.workflow == _W.pk, begins(blobs.c.id))
     also = or_(begins(_W.id), begins(_W.ref), its_job, its_blob)
-    return Narrowing(pks, also)
+    return Narrowing(parts, also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,7 @@ class Window:
 def of_few(few: Narrowing, others: Sequence[Condition], window: Window, most: int = FEW) -> Select[Any]:
     """Return the query for a page of what one filter leaves: all of it read, put in order, cut. It was just counted:
     by `most` a planner sees that it is not worth reading anything else for it."""
-    these = few.also if few.own else _W.pk.in_(select(few.pks.limit(2 * most).subquery("few")).distinct())
+    these = few.also if few.own else _W.pk.in_(few.pks(2 * most))
     mine = select(_W.pk, _W.first_seen_at).where(these, *others, *window.holds(_W.first_seen_at, _W.pk))
     # Not to be mingled with the order outside: that would let a planner go back in time after all.
     found = mine.cte("found").prefix_with("MATERIALIZED")

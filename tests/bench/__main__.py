@@ -36,7 +36,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
     console = Console(width=WIDTH)
     try:
-        with tempfile.TemporaryDirectory(prefix="hookledger-bench-") as name, postgres() as server:
+        keep = given.keep / "postgres" if given.keep is not None else None
+        with tempfile.TemporaryDirectory(prefix="hookledger-bench-") as name, postgres(keep) as server:
             run = Run(console, Path(name), server, given)
             for part in ("soak",) if given.soak else given.parts:
                 getattr(run, part)()
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--burst", type=float, help="seconds that it lasts (default 3; quick: 0.4)")
     parser.add_argument("--connections", type=int, default=800, help="connections of a burst (default 800)")
     parser.add_argument("--grow", type=int, help="workflows to load into a ledger (default 200000; quick: 10000)")
+    parser.add_argument("--keep", type=Path, help="a folder for the large ledger, which the next run need not load")
     parser.add_argument("--soak", type=float, help="only this: seconds of full load on each store, for its memory")
     parser.add_argument("--workflows", type=int, help="workflows in a reconcile pass (default 1000; quick: 100)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
@@ -117,7 +119,7 @@ class Run:
     def growth(self) -> None:
         """An empty ledger and a large one in turn."""
         for store in [name for name in STORES if name in (self.given.only or CONTENDERS)]:
-            with growth.grown(store, self.given.grow, self.plan, self._folder(), self.server) as found:
+            with growth.grown(store, self.given.grow, self.plan, self._folder(), self.server, self.given.keep) as found:
                 self._check(found.series)
             growth.print_growth(self.console, found)
             rounds = {name: [asdict(each) for each in one.rounds] for name, one in found.series.items()}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import loading, mix, pgbench
+from tests.bench import mix, pgbench
 from tests.bench.processes import Postgres, free_port, hookledger, started, write_config
 
 
@@ -112,25 +112,26 @@ def missing(kind: Kind, server: Postgres | None) -> str:
 
 @contextlib.contextmanager
 def contender(
-    kind: Kind, folder: Path, server: Postgres | None, suffix: str = "", workflows: int = 0
+    kind: Kind, folder: Path, server: Postgres | None, suffix: str = "", kept: tuple[str, Path] | None = None
 ) -> Iterator[Contender]:
     """Start one contender on an empty database and wait until it answers; end it afterwards.
 
-    `suffix` tells its database on PostgreSQL from those of the same contender started before. `workflows` are loaded
-    into its ledger first.
+    `suffix` tells its database on PostgreSQL from those of the same contender started before. `kept` is the URL and the
+    configuration of a ledger that is there already (`keeping.large`).
     """
-    database, log, port = _database(kind, folder, server, suffix), folder / f"{kind.name}.log", free_port()
+    log, port = folder / f"{kind.name}.log", free_port()
+    if kept is not None and kind.command is not None:
+        with started(kind.command(kept[1], port), log, port) as pid:
+            yield Contender(kind, pid, port, log, kept[0], server if kind.store == "postgresql" else None)
+        return
+    database = _database(kind, folder, server, suffix)
     if kind.command is None:
         pgbench.prepare(database)
         yield Contender(kind, 0, 0, log, database, server)
         return
-    # What was loaded is of all ages: nothing of it is to be overdue.
-    more = 'deadline = "60d"\n' if workflows else ""
-    config = write_config(folder, kind.name, database or f"sqlite:///{folder / kind.name}.db", more)
+    config = write_config(folder, kind.name, database or f"sqlite:///{folder / kind.name}.db")
     if kind.keeps == "ledger":
         subprocess.run(hookledger(config, "db", "upgrade"), check=True, stdout=subprocess.DEVNULL)
-    if workflows:
-        loading.load(database, workflows)
     with started(kind.command(config, port), log, port) as pid:
         yield Contender(kind, pid, port, log, database, server if kind.store == "postgresql" else None)
 

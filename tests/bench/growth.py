@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import keeping
 from tests.bench.bounds import Bound
 from tests.bench.contenders import CONTENDERS, contender
-from tests.bench.measure import Plan, Round, Series, measure
+from tests.bench.measure import PREPARED, Plan, Round, Series, measure
 from tests.bench.processes import Postgres
 from tests.bench.tables import ratios, spread
 
@@ -34,17 +35,26 @@ class Growth:
 
 
 @contextlib.contextmanager
-def grown(store: str, workflows: int, plan: Plan, folder: Path, server: Postgres) -> Iterator[Growth]:
-    """Measure on one sort of database; inside, both ledgers are still there to be checked."""
+def grown(
+    store: str, workflows: int, plan: Plan, folder: Path, server: Postgres, keep: Path | None = None
+) -> Iterator[Growth]:
+    """Measure on one sort of database; inside, both ledgers are still there to be checked.
+
+    The large ledger is in `keep`, where a later run finds it, or goes with `folder`.
+    """
     kind = CONTENDERS[store]
     small, large = replace(kind, name=f"{store}-empty"), replace(kind, name=f"{store}-full")
     with contextlib.ExitStack() as running:
         empty = running.enter_context(contender(small, folder, server))
         began = time.monotonic()
-        full = running.enter_context(contender(large, folder, server, workflows=workflows))
+        kept = keeping.large(store, workflows, keep or folder, server)
         loading = time.monotonic() - began
+        full = running.enter_context(contender(large, folder, server, kept=kept))
         old = replace(full, kind=replace(large, name=f"{store}-old", old=workflows))
         series = {name: Series(one) for name, one in (("empty", empty), ("full", full), ("old", old))}
+        if keep is not None:
+            for one in (series["full"], series["old"]):  # other traffic than that of runs before
+                one.sent = int(time.time()) // 10 % 90_000 * PREPARED
         measure(series, plan, folder)
         yield Growth(store, workflows, loading, series)
 

@@ -48,8 +48,8 @@ class Postgres:
     programs: Path
 
     def database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
-        asyncio.run(run_sql(self.url, f"CREATE DATABASE {name}"))
+        """Make an empty database, instead of one of this name if there is one, and return its URL."""
+        asyncio.run(run_sql(self.url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}"))
         return self.named(name)
 
     def named(self, name: str) -> str:
