@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -145,6 +145,7 @@ def _values(check: Check) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+_URGENCY = ("interactive", "fresh", "standing", "hints")
 _TOLD = ("source", "id", "fence", "wanted_at")
 _SHARED = (
     "workflow", "reasons", "hinted_at", "doubted_at", "retry_at", "looks", "misses", "hints", "last_error",
@@ -229,13 +230,11 @@ async def claim(
     many does not answer for (True), or only the others (False).
     """
     wanted: list[ColumnElement[bool]] = []
-    if lanes is not None:
-        wanted.append(checks.c.lane.in_(lanes))
     if retries is not None:
         wanted.append(checks.c.attempts > 0 if retries else checks.c.attempts == 0)
     if alone is not None:
         until = checks.c.alone_until
-        wanted.append(until > now if alone else or_(until.is_(None), until <= now))
+        wanted.append(and_(until.is_not(None), until > now) if alone else or_(until.is_(None), until <= now))
     if ids is not None:
         wanted.append(checks.c.id.in_(ids))
     elif untried_since is not None:
@@ -245,24 +244,28 @@ async def claim(
         wanted.append(checks.c.due_at <= now)
     taken: list[Claim] = []
     for source, limit in sorted(limits.items()):
-        if limit > 0:
-            taken += await _claim_source(connection, source, limit, now, holder, lease, wanted)
+        left = limit
+        # Lane by lane: along its index the longest due come first, however many are due in all.
+        for lane in (lane for lane in _URGENCY if lanes is None or lane in lanes):
+            if left > 0:
+                mine = [checks.c.source == source, checks.c.lane == lane, *wanted]
+                found = await _claim_some(connection, source, mine, left, now, holder, lease)
+                left -= len(found)
+                taken += found
     return taken
 
 
-async def _claim_source(
+async def _claim_some(
     connection: AsyncConnection,
     source: str,
+    wanted: Sequence[ColumnElement[bool]],
     limit: int,
     now: datetime,
     holder: str,
     lease: timedelta,
-    wanted: Sequence[ColumnElement[bool]],
 ) -> list[Claim]:
-    urgency = case({"interactive": 0, "fresh": 1, "standing": 2}, value=checks.c.lane, else_=3)
     free = or_(checks.c.leased_until.is_(None), checks.c.leased_until <= now)
-    picked = select(checks.c.id).where(checks.c.source == source, free, *wanted)
-    picked = picked.order_by(urgency, checks.c.due_at).limit(limit)
+    picked = select(checks.c.id).where(*wanted, free).order_by(checks.c.due_at).limit(limit)
     if connection.dialect.name == "postgresql":
         picked = picked.with_for_update(skip_locked=True)
     until = now + lease
