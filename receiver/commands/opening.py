@@ -61,7 +61,7 @@ async def ledger(
     file = sqlite_file(config.database.url)
     if file is not None and (asking or not upgrade_sqlite) and not file.exists():
         more = f"; {config.advice()}" if config.advice() else ""
-        fail(f"there is no ledger at {file} yet: `hookledger serve` makes it{more}")
+        fail(f"there is no ledger at {file.absolute()} yet: `hookledger serve` makes it{more}")
     database = await Database.open(config.database.url)
     try:
         if database.dialect == "sqlite" and upgrade_sqlite:

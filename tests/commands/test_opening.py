@@ -39,6 +39,13 @@ def test_whoever_asks_a_ledger_that_is_up_to_date_writes_nothing(hookledger: Com
     assert (version(database_url, "schema_version"), at(database_url).read_bytes()) == (before, size)
 
 
+def test_an_option_that_goes_before_the_command_is_said_to_go_there(hookledger: Command) -> None:
+    done = hookledger("list", "--config", "x.toml")
+    assert (done.code, done.out) == (2, "")
+    assert "--config goes before the command" in done.err
+    assert "No such option" in hookledger("list", "--confg", "x.toml").err
+
+
 async def old(url: str) -> None:
     database = await Database.open(url)
     try:
