@@ -68,7 +68,7 @@ class _Lazy(click.Group):
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration file; without it, hookledger.toml in this folder if there is one.",
+    help="The configuration file; else what HOOKLEDGER_CONFIG names, else hookledger.toml in this folder.",
 )
 @click.pass_context
 def main(ctx: click.Context, config_path: Path | None) -> None:

@@ -33,8 +33,8 @@ PATIENCE = 75.0
 def demo(once: bool, workflows: int, seed: int) -> None:
     """The whole story on this machine: callbacks lost, doubled, reordered and forged, URLs that die after 20 s.
 
-    Starts a stand-in upstream and hookledger on SQLite in a temporary folder, submits workflows, and compares what
-    hookledger says in the end with what is true. Exits with 1 if one workflow, step, job or blob differs.
+    Starts stand-ins for four upstreams and hookledger on SQLite in a temporary folder, submits workflows, and compares
+    what hookledger says in the end with what is true. Exits with 1 if one workflow, step, job or blob differs.
     """
     try:
         sys.exit(asyncio.run(_demo(Console(), once, workflows, seed)))
@@ -62,7 +62,7 @@ async def _demo(console: Console, once: bool, count: int, seed: int) -> int:
         async with staged(Path(folder), seed) as stage, aiohttp.ClientSession() as session:
             console.print(
                 f"Submitting {count} workflows; of their callbacks 10 % get lost, 20 % come twice, some come out of"
-                f" order, some are forged; result URLs live {URL_TTL} s.",
+                f" order, some are forged; result URLs live {URL_TTL} s. In about a minute all of it is known.",
                 soft_wrap=True,
             )
             submitting = asyncio.create_task(submit_all(session, stage, count, seed))
