@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 # .NET writes "never" as 9999-12-31T23:59:59.9999999; arithmetic on it overflows.
@@ -43,8 +44,11 @@ def from_unix(value: object) -> datetime | None:
 
 def http_date(value: str | None) -> datetime | None:
     """Return the instant of an HTTP date (`Date`, `Retry-After`), or None when it cannot be read."""
-    if value is None or len(value) > 64:
-        return None
+    return None if value is None or len(value) > 64 else _http_date(value)
+
+
+@lru_cache(maxsize=64)  # answers of one second bear the same
+def _http_date(value: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(value)
         return believable(found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
