@@ -57,7 +57,9 @@ class Line:
         if connection is not None and not connection.is_closed():
             try:
                 await connection.close(timeout=1.0)
-            except (*DRIVER_ERRORS, asyncio.CancelledError):
+            except DRIVER_ERRORS:
+                connection.terminate()
+            except asyncio.CancelledError:
                 connection.terminate()
                 raise
 
