@@ -4,9 +4,9 @@ What stands in the way of those that do not hold on two cores, by a profile of o
 connections):
 
 - HTTP, proof, reading and merging take 90 µs of the server before anything is stored, a quarter of them for the write
-  that wakes the client. A bare server's answer takes 14 µs and pgbench's whole transaction some 90 µs of the machine, so
+  that wakes the client. A bare server answers in 14 µs, and a whole transaction of pgbench takes some 90 µs of CPU, so
   no store behind this server reaches a fifth of the one or 0.85 of the other.
-- Storing takes some 60 µs more in the server (a sixth for the one round trip, a fifth for gathering and encoding rows, an
+- Storing takes some 60 µs more in the server (a sixth for the one round trip, a fifth for gathering rows as JSON, an
   eighth for planning the next look, a fourteenth for keeping copies) and 80 to 90 µs in the database.
 - Two workers each write what the other has just written. Memory is never true there, so that nearly every batch asks
   first, in a dozen round trips for some fifteen deliveries. Sending all deliveries of a workflow to one of the workers
