@@ -21,12 +21,13 @@ from receiver.ledger.query_parts import JsonObject
 from receiver.logs import log_event
 from receiver.web.answers import HEADERS, clock, site_of
 from receiver.web.auth import needs
-from receiver.web.parameters import flag_of, known
+from receiver.web.parameters import known
 from receiver.web.problems import Problem
 from receiver.web.site import Site
 from receiver.web.visitors import Visitor
 from receiver.web.watch import Listener, News
 
+HINTS = ("false", "true", "only")
 STILL_HERE = 15.0  # seconds of silence after which a line is sent, so that nobody in between gives up
 AGAIN = 1000  # milliseconds after which a client should come again
 MOST = 300  # streams of one process; while nothing happens that concerns them, they ask the ledger nothing
@@ -36,7 +37,7 @@ MOST = 300  # streams of one process; while nothing happens that concerns them, 
 class _Wanted:
     source: str | None
     workflow: str | None
-    hints: bool
+    hints: str  # true, false, or only
     token: str  # its name
     session: str | None  # the secret of the login that stands for it, if there is one
 
@@ -51,6 +52,8 @@ async def stream(request: Request) -> Response:
     """Transitions from now on, or from where `Last-Event-ID` (or `after`) says; none is left out."""
     known(request, {"source", "workflow", "after", "hints"})
     site, query = site_of(request), request.query_params
+    if query.get("hints", "false") not in HINTS:
+        raise Problem("bad-filter", f"hints must be {', '.join(HINTS)}")
     for name in ("source", "workflow"):
         if name in query and not (0 < len(query[name]) <= 256 and query[name].isprintable()):
             raise Problem("bad-filter", f"{name} must be 1 to 256 printable characters")
@@ -59,7 +62,7 @@ async def stream(request: Request) -> Response:
     place = await _place(site, request.headers.get("last-event-id") or query.get("after"))
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     wanted = _Wanted(
-        query.get("source"), query.get("workflow"), flag_of(request, "hints") or False, request.state.token.name,
+        query.get("source"), query.get("workflow"), query.get("hints", "false"), request.state.token.name,
         visitor.session.secret if visitor is not None else None,
     )  # fmt: skip
     headers = {**HEADERS, "x-accel-buffering": "no"}
@@ -95,7 +98,7 @@ async def _events(site: Site, place: Place, wanted: _Wanted) -> AsyncIterator[by
             happened, place, more = found
             if happened:
                 yield b"".join(_event(site, name, told) for name, told in happened)
-            if wanted.hints and any(news):
+            if wanted.hints != "false" and any(news):
                 yield _hint(site, news)
             if not more and not await _woken(listener, site):
                 yield f": still here\nid: {place.encode()}\n\n".encode()
@@ -121,6 +124,8 @@ async def _next(site: Site, place: Place, wanted: _Wanted) -> tuple[list[tuple[s
             valid = await sessions.find(connection, wanted.session, clock()) is not None
         if not valid:
             return None
+        if wanted.hints == "only":
+            return [], place, False
         return await happenings.following(connection, place, source=wanted.source, workflow=wanted.workflow)
 
 

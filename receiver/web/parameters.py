@@ -59,8 +59,8 @@ def workflow_filter(request: Request) -> WorkflowFilter:
         return WorkflowFilter(
             source=query.get("source"),
             statuses=tuple(query.getlist("status")),
-            open=flag_of(request, "open"),
-            stale=flag_of(request, "stale"),
+            open=_flag(request, "open"),
+            stale=_flag(request, "stale"),
             attention="any" if attention in ("true", "1") else attention,
             step_type=query.get("step_type"),
             context=context,
@@ -160,8 +160,7 @@ async def json_body(request: Request) -> dict[str, Any]:
         raise Problem("bad-request", str(error)) from None
 
 
-def flag_of(request: Request, name: str) -> bool | None:
-    """Return a parameter that is true or false, None without it. Raises Problem `bad-filter`."""
+def _flag(request: Request, name: str) -> bool | None:
     text = request.query_params.get(name)
     if text is None:
         return None

@@ -39,7 +39,8 @@ from tests.bench.rates import job, send
 WARM = 5.0  # seconds before what is measured
 DELIVERED = 250.0  # ms at the 99th percentile: issue 6's bound
 PATIENCE = 30.0
-LIVE = 4  # readers who leave a page open that changes by itself
+LIVE = 4  # readers who leave a page open that changes by itself,
+PAGE = "/v1/stream?hints=only"  # and what such a page follows
 
 
 @dataclass
@@ -126,7 +127,7 @@ async def _measure(given: argparse.Namespace, one: Contender, config: Path, fold
     answers, ledger = Answers(), asking.ledger_of(given.workflows, seed=1)
     access = await _come_in(config, f"http://127.0.0.1:{one.port}")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        watching = [asyncio.create_task(_watch(session, access, path)) for path in ("/live",) * LIVE + ("/v1/stream",)]
+        watching = [asyncio.create_task(_watch(session, access, path)) for path in (PAGE,) * LIVE + ("/v1/stream",)]
         sending = asyncio.create_task(asyncio.to_thread(send, series, deliveries))
         begins = time.perf_counter() + WARM
         readers = [

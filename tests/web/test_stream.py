@@ -152,6 +152,14 @@ async def test_hints_tell_of_what_changes_without_a_transition(api: Api, databas
         assert (await hint(stream))["also"] == ["audit"]
 
 
+async def test_hints_can_be_all_there_is(api: Api) -> None:
+    async with streaming(api, "?hints=only") as stream:
+        await asyncio.sleep(0.5)
+        await api.deliver("wf-1", "processing")
+        assert (await hint(stream))["workflows"] == [{"source": "civ", "workflow": "wf-1"}]
+    assert (await api.get("/v1/stream", hints="some")).json["type"] == "/problems/bad-filter"
+
+
 async def test_hints_are_for_who_asks_for_them_and_of_what_was_asked_for(api: Api) -> None:
     async with streaming(api, "?hints=true&workflow=wf-2") as about_one, streaming(api) as without:
         await asyncio.sleep(0.5)

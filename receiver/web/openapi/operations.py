@@ -226,7 +226,10 @@ FOLLOWING = (
         {200: Raw("text/event-stream", "Events named `transition`; `data` is a Happening. Where asked for, `hint`.")},
         (
             BY_SOURCE, Parameter("workflow", {"type": "string", "minLength": 1, "maxLength": 256}, "Of this id."),
-            Parameter("hints", FLAG, "Also tell of what changes without a transition, as events named `hint`."),
+            Parameter(
+                "hints", {"type": "string", "enum": ["false", "true", "only"]},
+                "Also tell, as events named `hint`, what to look at again; or `only` that, without the transitions.",
+            ),
             Parameter("after", {"type": "string", "minLength": 1}, "As `Last-Event-ID`, for who cannot send headers."),
             Parameter("last-event-id", {"type": "string", "minLength": 1}, "The last event's `id`.", "header"),
         ),

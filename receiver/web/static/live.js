@@ -63,7 +63,8 @@
   }
 
   function address(part) {
-    const query = new URLSearchParams({ hints: "true" });
+    // A list is asked for as a whole: what exactly happened in it would be told for nothing.
+    const query = new URLSearchParams({ hints: part.dataset.live === "workflow" ? "true" : "only" });
     if (part.dataset.live === "workflow") {
       query.set("source", part.dataset.source);
       query.set("workflow", part.dataset.id);
