@@ -13,6 +13,7 @@ import click
 
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.commands.stopping import stopping
+from receiver.commands.tables import counted
 from receiver.config import Config, ConfigError
 from receiver.ledger import queries
 from receiver.logs import log_event, setup_logging
@@ -137,7 +138,7 @@ def _tell(report: PassReport, dry_run: bool) -> None:
     counts = report.counts
     relinks = f", {counts['relinks']} of them for one blob" if counts["relinks"] else ""
     click.echo(
-        f"{counts['looks']} looks{relinks}: {counts['shown']} answered, {counts['gone']} unknown upstream, "
+        f"{counted(counts['looks'], 'look')}{relinks}: {counts['shown']} answered, {counts['gone']} unknown upstream, "
         f"{report.failed} failed ({report.outcome})"
     )
 

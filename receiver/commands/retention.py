@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from receiver.commands.opening import COMMAND_LINE, DONE, SOME_FAILED, configured, fail, ledger, print_json, run
@@ -48,7 +50,7 @@ async def _prune(config: Config, *, dry_run: bool, as_json: bool) -> int:
     if as_json:
         print_json({"outcome": outcome, "dry_run": dry_run, "counts": counts}, Redactor(()))
     else:
-        said = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+        said = ", ".join(_counted(counts)) or "nothing"
         click.echo(f"{said} {'would go; nothing was changed' if dry_run else 'pruned'} ({outcome})")
     return SOME_FAILED if work.stopped else DONE
 
@@ -81,11 +83,18 @@ async def _forget(config: Config, redactor: Redactor, source: str, workflow_id: 
                 await audit.note(connection, COMMAND_LINE, "forget", at, source=source, subject=subject)
         record.counts.update(removed or {})
     if removed is None:
-        known_sources = "" if source in config.sources else f"; configured: {', '.join(sorted(config.sources))}"
+        known_sources = (
+            "" if source in config.sources else f"; configured: {', '.join(sorted(config.sources)) or 'none'}"
+        )
         fail(f"nothing is known of {workflow_id!r} of source {source!r}{known_sources}", SOME_FAILED)
     if as_json:
         print_json({"source": source, "id": workflow_id, "removed": removed}, redactor)
     else:
-        said = ", ".join(f"{count} {name}" for name, count in removed.items() if count)
+        said = ", ".join(_counted(removed))
         click.echo(redactor.text(f"forgot {source}/{workflow_id}: {said}"))
     return DONE
+
+
+def _counted(counts: Mapping[str, int]) -> list[str]:
+    """Return counts of things named in the plural: "1 check", "2 checks"; none of what there is none of."""
+    return [f"{count} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items() if count]

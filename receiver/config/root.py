@@ -145,7 +145,8 @@ def load_config(
         path = Path(env["HOOKLEDGER_CONFIG"])
     file = path or Path(DEFAULT_FILE)
     if path is not None and not path.exists():
-        raise ConfigError([f"{path}: no such file; check --config, or leave it out to use {DEFAULT_FILE} or defaults"])
+        do = f"see --config and HOOKLEDGER_CONFIG, or leave both out to use {DEFAULT_FILE} or defaults"
+        raise ConfigError([f"{path}: no such file; {do}"])
     in_file = from_file(file) if file.exists() else Layer(Path())
     everything = merged(_layers(in_file, env))
     origins = Origins(str(file) if file.exists() else "configuration", everything.places)

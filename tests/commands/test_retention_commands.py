@@ -136,7 +136,7 @@ def test_a_quarantined_delivery_waits_until_a_person_has_seen_to_it(hookledger: 
 
 def test_a_dry_run_counts_and_changes_nothing(hookledger: Command, ledger: str) -> None:
     before = [rows(ledger, table) for table in TABLES]
-    assert hookledger("prune", "--dry-run").out == "1 workflows would go; nothing was changed (done)\n"
+    assert hookledger("prune", "--dry-run").out == "1 workflow would go; nothing was changed (done)\n"
     assert [rows(ledger, table) for table in TABLES] == before
 
 

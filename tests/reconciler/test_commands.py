@@ -36,7 +36,7 @@ async def test_a_pass_that_does_all_its_work_exits_0(world: World, upstream: Ups
     await world.track("wf")
     code, out, err = await hookledger(world, "reconcile")
     assert code == 0, err
-    assert out == "1 looks: 1 answered, 0 unknown upstream, 0 failed (done)\n"
+    assert out == "1 look: 1 answered, 0 unknown upstream, 0 failed (done)\n"
     (line,) = [json.loads(line) for line in err.splitlines() if '"fetch"' in line]
     assert line["id"] == "wf"
     assert "hideMatureContent" not in err
@@ -60,7 +60,7 @@ async def test_the_log_can_be_held_to_what_may_need_somebody(world: World, upstr
     assert file is not None
     file.write_text(file.read_text().replace("[server]", '[server]\nlog_level = "warning"', 1))
     assert '"warning"' in file.read_text()
-    assert await hookledger(world, "reconcile") == (0, "1 looks: 1 answered, 0 unknown upstream, 0 failed (done)\n", "")
+    assert await hookledger(world, "reconcile") == (0, "1 look: 1 answered, 0 unknown upstream, 0 failed (done)\n", "")
 
 
 async def test_a_pass_that_leaves_items_undone_exits_1(world: World, upstream: Upstream) -> None:
