@@ -16,6 +16,7 @@ from receiver.ledger.database import Database, now
 from receiver.ledger.pruning import Place
 
 BATCH = 200
+LOOKED_THROUGH = 5000  # workflows in one reading
 PAUSE = 0.05  # seconds after each batch
 PASSES_KEPT = timedelta(days=30)
 # Beyond the time in which upstream tries to deliver: a person may have it delivered again by hand.
@@ -62,15 +63,16 @@ class Prune:
         after: Place | None = None
         while not self.stopped:
             async with self._database.read() as connection:
-                found = await pruning.expired(connection, source, status, before, after, BATCH)
-            if not found:
+                found, after = await pruning.expired(connection, source, status, before, after, LOOKED_THROUGH)
+            if after is None:
                 return
-            after = found[-1]
-            pks = [pk for _, pk in found]
             if self._dry_run:
-                self.counts["workflows"] += len(pks)
+                self.counts["workflows"] += len(found)
                 continue
-            await self._write(pruning.prune_workflows, source, status, before, pks)
+            for start in range(0, len(found), BATCH):
+                if not self.stopped:
+                    pks = found[start : start + BATCH]
+                    await self._write(pruning.prune_workflows, source, status, before, pks)
 
     async def _unattached(self, source: str, before: datetime, at: datetime) -> None:
         after = ""

@@ -38,14 +38,25 @@ def _expired(source: str, status: str, before: datetime) -> list[ColumnElement[b
 
 async def expired(
     connection: AsyncConnection, source: str, status: str, before: datetime, after: Place | None, limit: int
-) -> list[Place]:
-    """Return the next workflows of a source and status whose evidence may go, in the order they were first seen."""
-    query = select(_W.first_seen_at, _W.pk).where(*_expired(source, status, before), _W.first_seen_at < before)
+) -> tuple[list[int], Place | None]:
+    """Look through the next `limit` workflows of a source and status, in the order they were first seen.
+
+    Returns the numbers of those whose evidence may go, and the place to go on after, None at the end. Most were pruned
+    long ago: looked for in one go, the next that was not may be millions of rows away.
+    """
+    next_ones = select(_W.first_seen_at, _W.pk).where(
+        _W.source == source, _W.status == status, _W.first_seen_at < before
+    )
     if after is not None:
         at, pk = after
-        query = query.where(_W.first_seen_at >= at, or_(_W.first_seen_at > at, _W.pk > pk))
-    rows = await connection.execute(query.order_by(_W.first_seen_at, _W.pk).limit(limit))
-    return [(row.first_seen_at, row.pk) for row in rows]
+        next_ones = next_ones.where(_W.first_seen_at >= at, or_(_W.first_seen_at > at, _W.pk > pk))
+    rows = (await connection.execute(next_ones.order_by(_W.first_seen_at, _W.pk).limit(limit))).all()
+    if not rows:
+        return [], None
+    pks = [row.pk for row in rows]
+    due = await connection.execute(select(_W.pk).where(_W.pk.in_(pks), *_expired(source, status, before)))
+    there = set(due.scalars())
+    return [pk for pk in pks if pk in there], (rows[-1].first_seen_at, rows[-1].pk)
 
 
 async def prune_workflows(
