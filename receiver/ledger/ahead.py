@@ -210,9 +210,11 @@ class Ahead:
 
 
 def _simple(entry: Entry) -> bool:
-    """Whether an entry is a believed delivery that was understood, of a source whose files are not copied."""
+    """Whether an entry is a believed delivery that was understood and names its workflow, of a source whose files are
+    not copied."""
     return (
         entry.kind is EvidenceKind.DELIVERY
+        and bool(entry.workflow_id)  # else it is to be found by its ref
         and entry.reading is not None
         and entry.creates
         and entry.key is not None

@@ -275,4 +275,7 @@ async def test_what_takes_more_than_one_statement_goes_the_usual_way(writer: Wri
     (unread,) = await writer.put(delivery(2))
     assert (unread.outcome, writer.ahead.committed) == ("quarantined", 1)
     await writer.put(delivery(3, saw("succeeded"), policy=replace(HINTS, trust=Trust.TOKEN, collect=True)))
+    (nameless,) = await writer.put(delivery(4, saw("processing"), wf=""))
+    assert nameless.outcome == "quarantined"  # no workflow was tracked with the ref of its URL
     assert (writer.ahead.committed, writer.ahead.mistaken) == (1, 0)
+    assert await loaded(writer.database, "") is None

@@ -194,6 +194,8 @@ class World:
                     else:
                         older = f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '-{seconds} seconds') || '000+00:00'"
                     await connection.execute(text(f"UPDATE {table} SET {column} = {older} WHERE {column} IS NOT NULL"))
+            # So that whoever keeps copies sees that they are not true any more.
+            await connection.execute(text("UPDATE workflows SET version = version + 1"))
 
     async def open_attention(self) -> list[str]:
         async with self.database.read() as connection:
