@@ -140,6 +140,7 @@ class _Run:
     chore: Chore | None
     upstream: Unhurried
     seen: set[str] = field(default_factory=set)
+    visited: set[str] = field(default_factory=set)
     next: Request | None = None
     window: tuple[datetime, datetime] | None = None
 
@@ -169,6 +170,7 @@ class _Run:
         """List a window from a page on; returns whether it came to its end."""
         report = self.report
         self.window = since, until
+        self.visited.clear()
         report.since, report.until = min(report.since or since, since), until
         first = self.source.provider.list(since, until, self.source.account)
         assert first is not None
@@ -194,6 +196,12 @@ class _Run:
         log_event("backfill-failed", level="warning", source=self.source.name, message=self.report.message)
 
     async def _page(self, asked: Request) -> None:
+        if asked.url in self.visited:  # upstream leads round in a circle: there is no more to be had
+            self.next = None
+            log_event("backfill-circle", level="warning", source=self.source.name, pages=self.report.pages)
+            return
+        self.visited.add(asked.url)
+
         def read(response: Response) -> Page:
             return read_page(self.source.provider, response, self.source.account, asked)
 

@@ -22,8 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.ledger import cursors
 from receiver.ledger.columns import instant_to_text
 from receiver.ledger.cursors import BadCursor
-from receiver.ledger.query_parts import JsonObject, Row, stamp
-from receiver.ledger.records import TransitionKind
+from receiver.ledger.query_parts import JsonObject, Row, transition_json
 
 _SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):((?:\d{1,19}(?:,\d{1,19})*)?)", re.ASCII)
 _LONGEST = 20_000  # characters of a snapshot; one transaction under way takes about ten
@@ -193,23 +192,5 @@ def _encoded(told: Sequence[tuple[Place, Row]]) -> list[tuple[str, JsonObject]]:
     return [(place.encode(), _json(row)) for place, row in told]
 
 
-def _instant(value: datetime | str | None) -> str | None:
-    return stamp(datetime.fromisoformat(value) if isinstance(value, str) else value)
-
-
 def _json(row: Row) -> JsonObject:
-    return {
-        "source": row["source"],
-        "workflow": row["id"],
-        "seq": row["seq"],
-        "run": row["run"],
-        "level": row["level"],
-        "key": row["key"],
-        "from": row["from_status"],
-        "to": row["to_status"],
-        "kind": row["kind"],
-        "evidence": row["evidence"],
-        "upstream_at": _instant(row["upstream_at"]),
-        "recorded_at": _instant(row["recorded_at"]),
-        "inferred": row["kind"] == TransitionKind.INFERRED,
-    }
+    return {"source": row["source"], "workflow": row["id"], **transition_json(row)}

@@ -156,7 +156,7 @@ class WorkflowState:
     about: JsonObject = field(default_factory=dict)
     evidence_seq: int = 0
     transition_seq: int = 0
-    version: int = 0  # how often it has been written: whoever holds a copy can see whether it is still true
+    version: int = 0  # another with every writing: whoever holds a copy can see whether it is still true
     retold: bool = False  # `about` has changed since the database saw it
     stood: tuple[Any, ...] | None = None  # as a node's
     relabelled: bool = False  # its context has changed: its labels must be written anew

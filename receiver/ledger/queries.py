@@ -127,15 +127,15 @@ async def _checks(connection: AsyncConnection, rows: Sequence[Row]) -> dict[tupl
 class Pulse:
     """As much of a workflow as somebody who waits for it has to see.
 
-    `version` changes whenever evidence is applied; the rest is read off the check: whether the wish for a look is still
-    open, when a reconciler last tried, how often in a row upstream did not know the workflow.
+    `changes` counts its transitions; the rest is read off the check: whether the wish for a look is still open, when a
+    reconciler last tried, how often in a row upstream did not know the workflow.
     """
 
     pk: int
     terminal: bool
     confirmed: bool
     vanished: bool
-    version: int
+    changes: int
     asked_at: datetime | None
     wanted_at: datetime | None
     tried_at: datetime | None

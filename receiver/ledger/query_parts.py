@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from receiver.ledger.records import TransitionKind
 from receiver.ledger.states import Status
 
 Row = Mapping[Any, Any]
@@ -151,6 +152,27 @@ def attention_json(row: Row) -> JsonObject:
         "acknowledged_at": stamp(row["acknowledged_at"]),
         "acknowledged_by": row["acknowledged_by"],
     }
+
+
+def transition_json(row: Row) -> JsonObject:
+    """Return one transition; instants as the database has them, or as the text they are kept as."""
+    return {
+        "seq": row["seq"],
+        "run": row["run"],
+        "level": row["level"],
+        "key": row["key"],
+        "from": row["from_status"],
+        "to": row["to_status"],
+        "kind": row["kind"],
+        "evidence": row["evidence"],
+        "upstream_at": _stamp_of(row["upstream_at"]),
+        "recorded_at": _stamp_of(row["recorded_at"]),
+        "inferred": row["kind"] == TransitionKind.INFERRED,
+    }
+
+
+def _stamp_of(value: datetime | str | None) -> str | None:
+    return stamp(datetime.fromisoformat(value) if isinstance(value, str) else value)
 
 
 def check_json(row: Row) -> JsonObject:

@@ -137,7 +137,7 @@ def new_workflow(state: WorkflowState) -> Values:
     node = state.node
     return (
         state.source, state.id, state.run, node.status, node.status_seen_at, node.first_seen_at, "{}", "{}",
-        state.first_seen_via, 0, 0, 0,
+        state.first_seen_via, 0, 0, state.version,
     )  # fmt: skip
 
 

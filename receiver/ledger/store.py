@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from random import getrandbits
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +24,7 @@ _TRANSITION = (
 )  # fmt: skip
 _RAW = frozenset({"facts"})
 _VERSION = ("source", "id", "pk", "version")
+_BEGINS = 48  # bits of a workflow's first version
 
 
 async def lock(
@@ -91,6 +93,9 @@ async def create_missing(
     Returns those that are new, locked. Must come before `lock`: a transaction that inserted waits for nobody it locked.
     """
     blank = [new_state(source, name, *how) for (source, name), how in sorted(wanted.items())]
+    for state in blank:
+        # Begins anywhere: a copy of one that was forgotten must not pass for this one, and SQLite gives its pk again.
+        state.version = getrandbits(_BEGINS)
     values = [rows.new_workflow(state) for state in blank]
     pks = await bulk.insert_new(connection, workflows, rows.WORKFLOW_NEW, values, ("source", "id"), ("pk",))
     made = {}

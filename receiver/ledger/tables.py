@@ -121,7 +121,7 @@ workflows = Table(
     Column("context", Labels),
     Column("evidence_seq", Integer, nullable=False),
     Column("transition_seq", Integer, nullable=False),
-    Column("version", BigInteger, nullable=False, server_default="0"),  # how often it has been written (see `recent`)
+    Column("version", BigInteger, nullable=False, server_default="0"),  # another with every writing (see `recent`)
     UniqueConstraint("source", "id"),
     Index("ix_workflows_first_seen", "first_seen_at", "pk"),
     Index("ix_workflows_source_status", "source", "status", "first_seen_at", "pk"),

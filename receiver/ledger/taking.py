@@ -7,7 +7,7 @@ from datetime import datetime
 from receiver.ledger.entries import Answer, Entry
 from receiver.ledger.looks import refuse_renewal
 from receiver.ledger.merge import by_hand, merge, merge_forgotten, merge_gone
-from receiver.ledger.nodes import ABOUT, Evidence, Merged, WorkflowState
+from receiver.ledger.nodes import ABOUT, AHEAD, Evidence, Merged, WorkflowState
 from receiver.ledger.records import EvidenceKind
 
 # The decision that ends what upstream has forgotten (`vanishing`).
@@ -35,13 +35,19 @@ def take(
     # Nothing arrives after it is recorded, but a receiver's clock may be ahead of the ledger's. What comes again is as
     # old as when it came first: a look sent since knows better (R4).
     at = min(entry.at, now, first_at or now)
-    facts = Evidence(name, entry.kind, at, now, via(entry), entry.trust, entry.http_date, fresh)
+    facts = Evidence(name, entry.kind, at, now, via(entry), entry.trust, _date(entry, now), fresh)
     if GONE in (entry.decision or {}):
         return _by_itself(state, merge_forgotten(state, facts))
     reading = by_hand(entry.reading) if entry.kind is EvidenceKind.DECISION else entry.reading
     merged = _by_itself(state, merge(state, reading, facts, restartable=entry.policy.restartable))
     tell(state, entry)
     return merged
+
+
+def _date(entry: Entry, now: datetime) -> datetime | None:
+    """Return upstream's clock on an answer; None when it is too far ahead to order anything by (R4)."""
+    date = entry.http_date
+    return date if date is None or date <= now + AHEAD else None
 
 
 def _by_itself(state: WorkflowState, merged: Merged) -> Merged:
@@ -63,7 +69,7 @@ def take_answer(state: WorkflowState, entry: Entry, name: str, now: datetime) ->
     if look.blob is not None and look.answer in (Answer.GONE, Answer.REFUSED):
         refuse_renewal(state, entry, now)
     elif look.answer is Answer.GONE:
-        facts = Evidence(name, entry.kind, entry.at, now, "look", None, entry.http_date)
+        facts = Evidence(name, entry.kind, entry.at, now, "look", None, _date(entry, now))
         return _by_itself(state, merge_gone(state, facts))
     return None
 

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.ledger import cursors
 from receiver.ledger.deliveries import body_of
 from receiver.ledger.listing import USUAL
-from receiver.ledger.query_parts import JsonObject, stamp
-from receiver.ledger.records import EvidenceKind, TransitionKind
+from receiver.ledger.query_parts import JsonObject, stamp, transition_json
+from receiver.ledger.records import EvidenceKind
 from receiver.ledger.tables import evidence, transitions
 
 _EVIDENCE = (
@@ -35,23 +35,7 @@ async def list_transitions(
     if cursor is not None:
         query = query.where(t.seq > cursors.decode("t", cursor, int)[0])
     rows = list((await connection.execute(query)).mappings())
-    items = [
-        {
-            "seq": row["seq"],
-            "run": row["run"],
-            "level": row["level"],
-            "key": row["key"],
-            "from": row["from_status"],
-            "to": row["to_status"],
-            "kind": row["kind"],
-            "evidence": row["evidence"],
-            "upstream_at": stamp(row["upstream_at"]),
-            "recorded_at": stamp(row["recorded_at"]),
-            "inferred": row["kind"] == TransitionKind.INFERRED,
-        }
-        for row in rows[:limit]
-    ]
-    return _page(items, len(rows) > limit, "t")
+    return _page([transition_json(row) for row in rows[:limit]], len(rows) > limit, "t")
 
 
 async def list_evidence(

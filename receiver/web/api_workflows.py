@@ -91,7 +91,7 @@ async def _wait(site: Site, source: str, workflow_id: str, seconds: float, *, te
         return True
 
     def met(pulse: Pulse, wished: datetime) -> bool:
-        return pulse.terminal if terminal else pulse.version != before.version
+        return pulse.terminal if terminal else pulse.changes != before.changes
 
     return await wait_until(site, source, workflow_id, met, seconds, keep_asking=terminal)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.ledger.records import BlobSeen, Trust
+from receiver.ledger.records import BlobSeen, Level, Trust
 from receiver.ledger.states import Status
+from tests.ledger.applying import answer, claim_named, delivery, loaded, put, saw
 from tests.ledger.histories import at
 from tests.ledger.test_merge_rules import Story, job, step, workflow
 
@@ -103,3 +104,15 @@ def test_of_looks_a_moment_apart_the_one_sent_last_is_believed():
     story.look(10, workflow("processing"), date=None)
     story.look(11, workflow("scheduled"), date=None)
     assert story.status == "scheduled"
+
+
+async def test_an_answers_date_far_ahead_of_every_clock_orders_nothing(database):
+    """An upstream whose clock is a day ahead: neither is later news older than its answer, nor any end long ago (R4)."""
+    await put(database, delivery(1, saw("processing"), saw("processing", Level.STEP, "$0")))
+    claimed = await claim_named(database, "wf", 10)
+    seen = answer(10, claimed, saw("processing"), saw("processing", Level.STEP, "$0"))
+    seen.http_date = at(86_400)
+    await put(database, seen, now=10)
+    await put(database, delivery(20, saw("succeeded", upstream_at=at(19))), now=20)
+    state = await loaded(database)
+    assert (state.node.status, state.node.look_date) == (Status.SUCCEEDED, None)

@@ -109,6 +109,21 @@ async def test_a_workflow_that_was_forgotten_begins_anew(database: Database) -> 
     assert (state.node.status, state.steps) == (Status.SCHEDULED, {})
 
 
+async def test_a_copy_of_what_was_forgotten_is_not_taken_for_what_another_process_has_made_since(
+    database: Database,
+) -> None:
+    intake = Intake(database)
+    intake.start()
+    await intake.submit(delivery(1, saw("processing"), saw("processing", Level.STEP, "$0")))
+    async with database.write() as connection:
+        await connection.execute(text("DELETE FROM workflows"))
+    await put(database, delivery(2, saw("scheduled")), now=2)  # SQLite gives it the same number
+    await intake.submit(delivery(3, saw("preparing", Level.JOB, "job-1")))
+    await intake.stop()
+    state = await loaded(database)
+    assert (state.node.status, set(state.steps), set(state.jobs)) == (Status.SCHEDULED, set(), {"job-1"})
+
+
 def test_no_more_copies_are_kept_than_were_asked_for() -> None:
     recent = Recent(most=3)
     recent.keep(new_state("civ", f"wf-{n}", at(0), "delivery") for n in range(10))

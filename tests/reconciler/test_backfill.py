@@ -130,6 +130,17 @@ async def test_what_was_killed_is_gone_on_with_once_its_lease_is_over(world: Wor
     assert (report.resumed, report.adopted) == (True, 1)
 
 
+async def test_a_listing_that_goes_round_in_a_circle_is_left_after_one_round(world: World, upstream: Upstream) -> None:
+    async def one() -> Any:
+        place = int(parse_qs(upstream.seen[-1].query).get("cursor", ["0"])[0])
+        return 200, {"items": [document(f"wf-{place}")], "next": {0: "1", 1: "2", 2: "1"}[place]}
+
+    upstream.answers["/workflows"] = one
+    report = await run(world)
+    assert (report.outcome, report.pages, report.adopted) == ("done", 3, 3)
+    assert (await rows(world.database, chores))[0].progress is None
+
+
 async def test_every_says_not_yet(world: World, upstream: Upstream) -> None:
     pages(upstream, [])
     await run(world)
