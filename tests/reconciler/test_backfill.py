@@ -242,7 +242,7 @@ async def test_the_command_sums_up_and_exits_by_what_was_done(world: World, upst
     code, out, err = await hookledger(world, "backfill", "civitai", "--since", "2h", "--json")
     assert (code, json.loads(out)["adopted"]) == (0, 1), err
     code, out, _ = await hookledger(world, "backfill", "civitai", "--dry-run")
-    said = "1 listed on 1 pages, 1 as known, 0 unreadable; 0 to take in; nothing was changed (done)\n"
+    said = "1 listed on 1 page, 1 as known, 0 unreadable; 0 to take in; nothing was changed (done)\n"
     assert (code, out) == (0, said)
     pages(upstream, [document("wf"), {"id": 7}])
     code, out, _ = await hookledger(world, "backfill", "civitai")
