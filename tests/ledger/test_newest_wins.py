@@ -107,7 +107,7 @@ def test_of_looks_a_moment_apart_the_one_sent_last_is_believed():
 
 
 async def test_an_answers_date_far_ahead_of_every_clock_orders_nothing(database):
-    """An upstream whose clock is a day ahead: neither is later news older than its answer, nor any end long ago (R4)."""
+    """An upstream whose clock is a day ahead: neither later news is older than its answer, nor any end long ago."""
     await put(database, delivery(1, saw("processing"), saw("processing", Level.STEP, "$0")))
     claimed = await claim_named(database, "wf", 10)
     seen = answer(10, claimed, saw("processing"), saw("processing", Level.STEP, "$0"))
