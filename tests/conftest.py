@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import secrets
 import shutil
@@ -195,3 +196,14 @@ def bucket(s3_store: str) -> Bucket:
     made = Bucket(s3_store, f"b-{secrets.token_hex(8)}")
     assert made.ask("PUT")[0] == 200
     return made
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A program run inside the tests' own process sets up logging for good; the next test must not notice."""
+    root, ours = logging.getLogger(), logging.getLogger("hookledger")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])

@@ -189,7 +189,7 @@ class Ahead:
             known = self._recent.met(key)
             if known is None:
                 ids[n] = evidence.new_id()
-                known = Known(ids[n], entry.at, True)
+                known = Known(ids[n], min(entry.at, batch.now), True)
                 if entry.identity and identities.setdefault((entry.source, entry.identity), key) != key:
                     raise _NotThisWay  # the same identity with other bytes is to be flagged
             batch.known_keys[key] = known

@@ -134,7 +134,7 @@ async def take_keys(
     A key that was there keeps its evidence, and what came is added to its count. Keys stand once in `entries`.
     """
     ordered = sorted(entries, key=lambda given: (given[0].source, given[0].key or ""))
-    rows = [(e.source, e.key, e.identity, name, e.at, now, times) for e, name, times in ordered]
+    rows = [(e.source, e.key, e.identity, name, min(e.at, now), now, times) for e, name, times in ordered]
     if connection.dialect.name == "postgresql":
         held = await bulk.insert(
             connection, delivery_keys, _KEY_COLUMNS, rows,
@@ -154,7 +154,7 @@ def add_keys(
     for entry, name, times in ordered:
         key = (entry.source, entry.key or "")
         if known[key].new:
-            new.append((*key, entry.identity, name, entry.at, now, times))
+            new.append((*key, entry.identity, name, min(entry.at, now), now, times))
         else:
             again.append((times, now, *key))
     out.insert(delivery_keys, _KEY_COLUMNS, new)
