@@ -1,6 +1,6 @@
 """A rejected request does less than an accepted one: it needs no database, reads no more than it must, writes nothing.
 
-Counted by what is done, not timed; `python -m tests.bench.rejecting` has the CPU time.
+Counted by what is done, not timed.
 """
 
 from __future__ import annotations
