@@ -14,7 +14,7 @@ from receiver.ledger import cursors, narrowing
 from receiver.ledger.listing import MOST, USUAL, BadFilter
 from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.ledger.records import EvidenceKind, Outcome
-from receiver.ledger.tables import evidence, workflows
+from receiver.ledger.tables import SELDOM, evidence, workflows
 
 _LONGEST = 256  # characters of a text to look for; no id is longer
 _E = evidence.c
@@ -142,6 +142,10 @@ def _of_sources(
     words: Sequence[str] = wanted.kinds or tuple(EvidenceKind)
     if wanted.outcomes and not OFTEN.intersection(wanted.outcomes):
         column, words = _E.outcome, wanted.outcomes
+        conditions = [
+            *conditions,
+            literal_column(SELDOM),
+        ]  # word for word, or SQLite does not see that the index has them all
     parts = [
         select(_E.id, _E.recorded_at)
         # The index of seldom outcomes is only for who says that it is about these.
