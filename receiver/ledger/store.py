@@ -24,7 +24,9 @@ _TRANSITION = (
 )  # fmt: skip
 _RAW = frozenset({"facts"})
 _VERSION = ("source", "id", "pk", "version")
-_BEGINS = 48  # bits of a workflow's first version
+# Of a version, each of which is any number. Not the next: a copy of what was forgotten, or of what a failover
+# has lost, must not pass for what others have written since.
+_BITS = 48
 
 
 async def lock(
@@ -94,8 +96,7 @@ async def create_missing(
     """
     blank = [new_state(source, name, *how) for (source, name), how in sorted(wanted.items())]
     for state in blank:
-        # Begins anywhere: a copy of one that was forgotten must not pass for this one, and SQLite gives its pk again.
-        state.version = getrandbits(_BEGINS)
+        state.version = getrandbits(_BITS)  # SQLite gives its pk to another when it is forgotten
     values = [rows.new_workflow(state) for state in blank]
     pks = await bulk.insert_new(connection, workflows, rows.WORKFLOW_NEW, values, ("source", "id"), ("pk",))
     made = {}
@@ -145,7 +146,7 @@ def save(out: Together, states: Collection[WorkflowState], unmade: Collection[Ke
     for state in states:
         if state.dropped_blobs or state.past or any(one.dirty for one in state.marks()):
             state.node.dirty = True
-            state.version += 1
+            state.version = getrandbits(_BITS)
     changed = [state for state in _ordered(states) if state.node.dirty]
     made = [rows.made_workflow(state) for state in changed if (state.source, state.id) in unmade]
     out.insert(workflows, rows.WORKFLOW_MADE, made)

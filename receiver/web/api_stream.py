@@ -75,7 +75,9 @@ async def _place(site: Site, given: str | None) -> Place:
             return await happenings.present(connection, clock())
         try:
             place = happenings.place_of(given, site.database.dialect)
-            await happenings.following(connection, place, limit=1)  # what cannot be read is told while it can be
+            await happenings.following(
+                connection, place, clock(), limit=1
+            )  # what cannot be read is told while it can be
         except BadCursor as error:
             raise Problem("bad-cursor", str(error)) from None
     return place
@@ -90,7 +92,7 @@ async def _events(site: Site, place: Place, wanted: _Wanted) -> AsyncIterator[by
             news = listener.take()
             try:
                 found = await _next(site, place, wanted)
-            except (LedgerError, DBAPIError, *DRIVER_ERRORS) as error:
+            except (LedgerError, BadCursor, DBAPIError, *DRIVER_ERRORS) as error:
                 log_event("stream", level="warning", problem="it broke off", error=error)
                 return
             if found is None:
@@ -126,7 +128,7 @@ async def _next(site: Site, place: Place, wanted: _Wanted) -> tuple[list[tuple[s
             return None
         if wanted.hints == "only":
             return [], place, False
-        return await happenings.following(connection, place, source=wanted.source, workflow=wanted.workflow)
+        return await happenings.following(connection, place, clock(), source=wanted.source, workflow=wanted.workflow)
 
 
 def _hint(site: Site, news: News) -> bytes:

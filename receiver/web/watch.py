@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import happenings, overview
+from receiver.ledger.cursors import BadCursor
 from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
@@ -127,11 +128,18 @@ class _Seen:
         changed, self._evidence, more = await overview.changed_since(connection, self._evidence, _MOST)
         if not changed and not more:
             # Evidence that took long to be committed is not looked for; what it moved is.
-            told, _, _ = await happenings.following(connection, self._happened, limit=1)
-            more = bool(told)
+            more = await self._has_happened(connection)
         if changed or more:
             self._happened = await happenings.present(connection, await database_now(connection))
         return News(changed, more, await self._also(connection))
+
+    async def _has_happened(self, connection: AsyncConnection) -> bool:
+        assert self._happened is not None
+        try:
+            told, _, _ = await happenings.following(connection, self._happened, await database_now(connection), limit=1)
+        except BadCursor:  # another database is there now
+            return True
+        return bool(told)
 
     async def _also(self, connection: AsyncConnection) -> set[str]:
         self._turn += 1

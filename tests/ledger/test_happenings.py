@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -18,18 +19,20 @@ from tests.ledger.applying import delivery, put, saw
 from tests.ledger.histories import at
 
 
-async def here(database: Database) -> Place:
+async def here(database: Database, second: float = 0) -> Place:
     async with database.read() as connection:
-        return await happenings.present(connection, at(0))
+        return await happenings.present(connection, at(second))
 
 
-async def follow(database: Database, place: Place, *, limit: int = 200, **wanted) -> tuple[list, Place]:
+async def follow(
+    database: Database, place: Place, second: float = 0, *, limit: int = 200, **wanted
+) -> tuple[list, Place]:
     """All there is after a place, through the text a client would hold, page by page."""
     found, more = [], True
     while more:
         async with database.read() as connection:
             place = place_of(place.encode(), database.dialect)
-            told, place, more = await happenings.following(connection, place, limit=limit, **wanted)
+            told, place, more = await happenings.following(connection, place, at(second), limit=limit, **wanted)
         found += [(one["source"], one["workflow"], one["seq"]) for _, one in told]
     return found, place
 
@@ -76,7 +79,7 @@ async def test_a_reader_that_breaks_off_anywhere_among_writers_misses_nothing(da
             more = True
             while more:
                 async with database.read() as connection:
-                    told, place, more = await happenings.following(connection, place, limit=2)
+                    told, place, more = await happenings.following(connection, place, at(0), limit=2)
                 seen.extend((one["source"], one["workflow"], one["seq"]) for _, one in told)
                 if told and random.random() < 0.5:  # it broke off behind the first of them
                     del seen[len(seen) - len(told) + 1 :]
@@ -133,5 +136,13 @@ async def test_rows_that_take_the_numbers_of_deleted_ones_are_told(sqlite_url: s
 )  # fmt: skip
 def test_a_place_that_cannot_be_is_refused(place: Place) -> None:
     for dialect in ("postgresql", "sqlite"):
-        with pytest.raises(BadCursor):
-            place_of(place.encode(), dialect)
+        for at_home in (place, replace(place, at="2026-03-01T12:00:00+00:00", home="7.1")):
+            with pytest.raises(BadCursor):
+                place_of(at_home.encode(), dialect)
+
+
+@pytest.mark.parametrize("when", ["", "x", "2026-03-01T12:00:00", "0001-01-01T00:00:00+00:00"])
+def test_a_place_at_no_time_is_refused(when: str) -> None:
+    assert place_of(Place("4:5:4", at="2026-03-01T12:00:00+00:00", home="7.1").encode(), "postgresql").home == "7.1"
+    with pytest.raises(BadCursor):
+        place_of(Place("4:5:4", at=when, home="7.1").encode(), "postgresql")

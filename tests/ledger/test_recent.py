@@ -16,6 +16,7 @@ from receiver.ledger.merge import new_state
 from receiver.ledger.recent import Recent
 from receiver.ledger.records import Level, Trust
 from receiver.ledger.states import Status
+from receiver.ledger.store import load
 from receiver.ledger.views import view
 from tests.ledger.applying import answer, claim_one, delivery, loaded, put, saw
 from tests.ledger.histories import arrivals, at, histories
@@ -144,3 +145,23 @@ async def test_a_look_whose_workflow_was_forgotten_since_it_was_claimed_does_not
         (result,) = await apply(connection, [answer(201, claimed, saw("succeeded"))], at(201), recent)
     assert (result.stale, result.created) == (True, False)
     assert await loaded(database) is None
+
+
+async def test_a_copy_of_what_a_failover_lost_does_not_pass_for_what_was_written_instead(database: Database) -> None:
+    """The replica lacks the newest transaction; another process then writes the workflow as often as that one did."""
+    await put(database, delivery(0, saw("scheduled")))
+    before = await loaded(database, "wf")
+    await put(database, delivery(1, saw("processing")))
+    lost = await loaded(database, "wf")
+    async with database.write() as connection:
+        await connection.execute(
+            text("UPDATE workflows SET version = :version, transition_seq = :seq, evidence_seq = :evidence"),
+            {"version": before.version, "seq": before.transition_seq, "evidence": before.evidence_seq},
+        )
+        await connection.execute(text("DELETE FROM transitions WHERE seq > :seq"), {"seq": before.transition_seq})
+        await connection.execute(text("DELETE FROM evidence WHERE seq > :seq"), {"seq": before.evidence_seq})
+    await put(database, delivery(2, saw("succeeded")))
+    async with database.read() as connection:
+        found = await load(connection, [("civ", "wf")], {("civ", "wf"): lost})
+    assert found["civ", "wf"] is not lost
+    assert found["civ", "wf"].node.status is Status.SUCCEEDED

@@ -57,6 +57,16 @@ class MortalPostgres:
         words = ("--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self._data))
         self._run("initdb", *words)
 
+    def copy_of(self, primary: MortalPostgres) -> None:
+        """Lay out the files of a replica of a running one, as that is now; it is promoted when it is started."""
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self._run("pg_basebackup", "--checkpoint=fast", "--no-sync", "-U", "postgres", "-h", str(primary.folder),
+                  "-D", str(self._data))  # fmt: skip
+        (self._data / "recovery.signal").touch()
+        with (self._data / "postgresql.auto.conf").open("a") as settings:
+            settings.write("restore_command = 'false'\n")  # there is nothing to recover but what came along
+
     async def start(self) -> None:
         """Start it, and return when it takes connections."""
         assert not self.alive
@@ -64,13 +74,18 @@ class MortalPostgres:
         ends = time.monotonic() + PATIENCE
         while True:
             try:
-                await (await asyncpg.connect(self.url, timeout=5)).close()
+                connection = await asyncpg.connect(self.url, timeout=5)
+                try:
+                    takes_writes = not await connection.fetchval("SELECT pg_is_in_recovery()")
+                finally:
+                    await connection.close()
             except (OSError, asyncpg.PostgresError, TimeoutError):
                 assert self.alive, f"it ended by itself: {(self.folder / 'log').read_text()[-800:]}"
                 assert time.monotonic() < ends, "it does not start"
-                await asyncio.sleep(0.05)
             else:
-                return
+                if takes_writes:
+                    return
+            await asyncio.sleep(0.05)
 
     def _spawn(self) -> None:
         with (self.folder / "log").open("ab") as log:
