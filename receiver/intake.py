@@ -124,6 +124,11 @@ class Intake:
         when it is not committed at `ends` (by the event loop's clock). What was answered so before its turn came is not
         committed. Cancelling the wait cancels nothing else: the entry may still be committed.
         """
+        return await self.queue(entry, ends)
+
+    def queue(self, entry: Entry, ends: float | None = None) -> asyncio.Future[Result]:
+        """Queue an entry, as `submit` does, and return what its result is to be had from. Raises as `submit` does, at
+        once or through the future."""
         if not self._open:
             raise IntakeUnavailable("this receiver is shutting down")
         if len(self._queue) >= self._max_queue or self.counters.held > self._max_bytes:
@@ -135,7 +140,7 @@ class Intake:
         self.counters.queued = len(self._queue)
         self.counters.held += len(entry.body)
         self._wake.set()
-        return await waiting.answer
+        return waiting.answer
 
     async def drain(self) -> None:
         """Take nothing new, and return when everything that was queued has been answered."""

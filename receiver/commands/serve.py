@@ -6,7 +6,9 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -14,10 +16,12 @@ import uvloop
 
 from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger
 from receiver.config import Config, ConfigError
-from receiver.ledger.database import LedgerError
+from receiver.intake import Intake
+from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.engines import DATABASE_ERRORS, reason
 from receiver.logs import log_event, setup_logging
 from receiver.memory import settle_memory
+from receiver.owners import Boxes, OwningIntake, boxes
 from receiver.redaction import Redactor
 from receiver.web.app import Daemon, build_app
 from receiver.web.server import Server, StartFailed, address_of, bind
@@ -69,38 +73,45 @@ class _Program:
 
     def alone(self) -> int:
         """Serve in this process; return the exit code."""
-        return self._run((signal.SIGTERM, signal.SIGINT), self.daemon, announce=True)
+        return self._run((signal.SIGTERM, signal.SIGINT), self.daemon, Intake, announce=True)
 
     def together(self, workers: int) -> int:
         """Serve in several processes; return the exit code. The reconciler is in the first one only."""
         # Looked at once here, so that a database of the wrong schema is one clear line and not one per worker.
         asyncio.run(self._look())
         self._announce(workers)
-        return Workers(workers, self._as_worker).run(self.sock.close)
+        return Workers(workers, partial(self._as_worker, boxes(workers))).run(self.sock.close)
 
     async def _look(self) -> None:
         async with ledger(self.config, anew=True):
             pass
 
-    def _as_worker(self, number: int, lifeline: int) -> int:
-        return self._run((signal.SIGTERM,), self.daemon if number == 0 else None, lifeline=lifeline)
+    def _as_worker(self, boxes: Boxes, number: int, lifeline: int) -> int:
+        intake = partial(OwningIntake, number=number, boxes=boxes) if boxes else Intake
+        return self._run((signal.SIGTERM,), self.daemon if number == 0 else None, intake, lifeline=lifeline)
 
     def _run(
         self,
         signals: tuple[signal.Signals, ...],
         daemon: Daemon | None,
+        intake: Callable[[Database], Intake],
         *,
         lifeline: int | None = None,
         announce: bool = False,
     ) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._serve(signals, daemon, lifeline, announce))
+            return runner.run(self._serve(signals, daemon, intake, lifeline, announce))
 
     async def _serve(
-        self, signals: tuple[signal.Signals, ...], daemon: Daemon | None, lifeline: int | None, announce: bool
+        self,
+        signals: tuple[signal.Signals, ...],
+        daemon: Daemon | None,
+        intake: Callable[[Database], Intake],
+        lifeline: int | None,
+        announce: bool,
     ) -> int:
         async with ledger(self.config, anew=True) as database:
-            app = build_app(self.config, database, self.redactor, daemon=daemon)
+            app = build_app(self.config, database, self.redactor, intake(database), daemon=daemon)
             server = Server(app, signals=signals)
             server.on_start = settle_memory
             if lifeline is not None:
