@@ -2,8 +2,9 @@
 
 An intake commits fast because it remembers what it wrote last. If two wrote the same workflows, neither's memory would
 be true, and each would have to ask the database first. So a worker passes on what belongs to another one, over sockets
-that they have had from their parent, and answers its client with what it is told. That is for speed alone: a worker
-whose owner does not answer commits by itself, and if both do, one of the two is a repeat (R13).
+that they have had from their parent, and answers its client with what it is told. That is for speed alone: while an
+owner is away the others commit by themselves. What an owner had when it died is in doubt, as in every commit that
+breaks off, and answered so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import pickle
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from random import getrandbits
 from zlib import crc32
@@ -30,7 +32,7 @@ LARGEST = 2**20  # bytes of a message
 READ_AT_ONCE = 8  # messages, before others have their turn
 UNSENT = 1000  # entries that may wait for an owner who takes no messages
 AGAIN = 0.01  # seconds until one who had no room is tried again
-SILENT = 1.0  # seconds without a word from an owner who owes one, until we do without
+SILENT = 1.0  # seconds without a word from an owner who owes one, until it is asked nothing more
 LOOK_EVERY = 0.25
 
 Boxes = Sequence[tuple[socket.socket, socket.socket]]
@@ -80,14 +82,19 @@ class _Peer:
         self.sending: asyncio.Handle | None = None
         self.life: int | None = None  # a file that can be read once its process has ended
 
-    def lost(self) -> None:
-        """Expect nothing more of what it was asked, and ask nothing until it is heard of again."""
+    def lost(self, *, in_doubt: bool) -> None:
+        """Expect nothing more of what it was asked, and ask nothing until it is heard of again.
+
+        What has been sent may have been committed if that is `in_doubt`; nothing else has.
+        """
         self.here = False
+        unsent = {number for number, _, _ in self.asking}
         waiting, self.waiting = self.waiting, {}
         self.asking.clear()
-        for answer in waiting.values():
+        for number, answer in waiting.items():
             if not answer.done():
-                answer.set_exception(_NoWord())
+                doubtful = in_doubt and number not in unsent
+                answer.set_exception(IntakeUnavailable("the worker that had it has ended") if doubtful else _NoWord())
 
 
 class OwningIntake(Intake):
@@ -108,6 +115,7 @@ class OwningIntake(Intake):
         """Begin to commit, also for others, and tell them."""
         super().start()
         self._loop = asyncio.get_running_loop()
+        self._forget()
         self._loop.add_reader(self._inbox, self._read)
         self._say(_BEGINS)
 
@@ -139,7 +147,7 @@ class OwningIntake(Intake):
         self._say(_GONE)
         self._loop.remove_reader(self._inbox)
         for peer in self._peers:
-            self._lose(peer)
+            self._lose(peer, in_doubt=True)
             if peer.sending is not None:
                 peer.sending.cancel()
 
@@ -171,16 +179,15 @@ class OwningIntake(Intake):
         return answer
 
     def _look(self) -> None:
-        """Do without those who have owed a word for too long."""
+        """Ask nothing more of those who have owed a word for too long. What they have they may still commit."""
         for peer in self._peers:
             if peer.waiting and self._loop.time() - peer.quiet_since > SILENT:
-                peer.lost()
+                peer.here = False
         again = any(peer.waiting for peer in self._peers)
         self._looking = self._loop.call_later(LOOK_EVERY, self._look) if again else None
 
     def _watch(self, peer: _Peer, process: int) -> None:
         """Reckon with a worker again, and learn of its process's end at once, where the system tells of it."""
-        self._lose(peer)
         try:
             peer.life = os.pidfd_open(process)
         except ProcessLookupError:
@@ -188,11 +195,14 @@ class OwningIntake(Intake):
         except (OSError, AttributeError):
             pass
         else:
-            self._loop.add_reader(peer.life, self._lose, peer)
+            self._loop.add_reader(peer.life, self._died, peer)
         peer.here = True
 
-    def _lose(self, peer: _Peer) -> None:
-        peer.lost()
+    def _died(self, peer: _Peer) -> None:
+        self._lose(peer, in_doubt=True)
+
+    def _lose(self, peer: _Peer, *, in_doubt: bool) -> None:
+        peer.lost(in_doubt=in_doubt)
         if peer.life is not None:
             self._loop.remove_reader(peer.life)
             os.close(peer.life)
@@ -225,9 +235,16 @@ class OwningIntake(Intake):
                 peer.sending = self._loop.call_later(AGAIN, self._send, peer)
                 return
             except OSError:  # larger than the system takes: they are committed here
-                peer.lost()
+                for number, _, _ in peer.asking[:count]:
+                    peer.waiting.pop(number).set_exception(_NoWord())
             del peer.asking[:count], peer.telling[:TOLD_AT_ONCE]
             peer.state = _NEWS
+
+    def _forget(self) -> None:
+        """Throw away what one before us was asked: it has been answered otherwise by now."""
+        with suppress(BlockingIOError):
+            while True:
+                self._inbox.recv(LARGEST)
 
     def _read(self) -> None:
         for _ in range(READ_AT_ONCE):
@@ -245,12 +262,16 @@ class OwningIntake(Intake):
     def _note(self, peer: _Peer, state: int, process: int) -> None:
         """Take in what a message says of its sender, which is here unless it says that it is going."""
         if state in (_BEGINS, _GONE):
-            self._lose(peer)  # it knows nothing, or soon nothing, of what it was asked
+            # Whoever goes has answered all that it has read; nobody reads the rest.
+            self._lose(peer, in_doubt=state == _BEGINS)
         if state == _BEGINS:
             peer.state = _HERE  # nor does it know of us
             self._send_soon(peer)
         if state != _GONE and not peer.here:
-            self._watch(peer, process)
+            if peer.life is None:
+                self._watch(peer, process)
+            else:
+                peer.here = True
 
     def _heard(self, peer: _Peer, told: Sequence[_Told]) -> None:
         peer.quiet_since = self._loop.time()
