@@ -10,7 +10,7 @@ from receiver.ledger.history import Past
 from receiver.ledger.merge import new_state
 from receiver.ledger.nodes import Merged, PastRun, WorkflowState
 from receiver.ledger.records import EvidenceKind, JsonObject, Outcome
-from receiver.ledger.taking import take, take_answer, tell
+from receiver.ledger.taking import take, take_answer
 from receiver.ledger.views import Children, differences, timeline_difference, view
 from receiver.reading import ASKED, LISTED
 from receiver.rereading import REPLAYED, NotReplayable, Reread, Rereader, Row, refers_to
@@ -36,7 +36,6 @@ class Derived:
             self.odd.append(told)
             return
         if read.hint:
-            tell(state, entry)
             return
         run, children = state.run, Children(dict(state.steps), dict(state.jobs), dict(state.blobs))
         if entry.look is not None:

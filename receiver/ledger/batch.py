@@ -18,7 +18,7 @@ from receiver.ledger.policy import Policy
 from receiver.ledger.records import EvidenceKind, Outcome, Transition
 from receiver.ledger.schedule import plan_check
 from receiver.ledger.store import Key
-from receiver.ledger.taking import take, take_answer, tell
+from receiver.ledger.taking import take, take_answer
 from receiver.ledger.together import Together
 
 # Decisions that read evidence once more name it: a delivery or a decision that came again and changed something, and
@@ -149,7 +149,8 @@ def _quarantine(batch: Batch, entry: Entry, name: str, *, fresh: bool) -> Result
 
 
 def _hint(batch: Batch, entry: Entry, new: str | None, verdict: hints.Verdict, state: WorkflowState | None) -> Result:
-    """A hint moves nothing; at most it makes a look due, one at a time per id and 30 s apart (R9)."""
+    """A hint changes nothing, not even the `ref` of its URL, by which others find a workflow; at most it makes a look
+    due, one at a time per id and 30 s apart (R9)."""
     if verdict.over_quota:
         return Result("", Outcome.HINT, over_quota=True)
     assert entry.workflow_id is not None
@@ -158,8 +159,6 @@ def _hint(batch: Batch, entry: Entry, new: str | None, verdict: hints.Verdict, s
     if new is None:
         known = batch.known_keys.get((entry.source, entry.key or ""))
         return Result(known.evidence if known is not None else verdict.evidence or "", Outcome.HINT, state=state)
-    if state is not None:
-        tell(state, entry)
     _keep(batch, entry, new, Outcome.HINT, state)
     return Result(new, Outcome.HINT, state=state)
 

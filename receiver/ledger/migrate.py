@@ -12,10 +12,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import dump, guards
 from receiver.ledger.database import Database, LedgerError
+from receiver.ledger.faults import HELD, sqlstate
 from receiver.ledger.schema import metadata
 
 # Any number will do, as long as nothing else in the database locks by it.
@@ -29,6 +31,10 @@ class SchemaOutdated(LedgerError):
 
 class SchemaTooNew(LedgerError):
     """A later version of hookledger has migrated the database."""
+
+
+class TablesInUse(LedgerError):
+    """Others use the tables that are to be altered."""
 
 
 def _config(conn: Connection | None = None) -> Config:
@@ -80,10 +86,24 @@ def _judge(db: Database, found: str | None) -> None:
     raise SchemaOutdated(f"{db.name} {is_at} and this version needs {head()}: run `hookledger db upgrade`")
 
 
-def _upgrade(conn: Connection, to: str) -> None:
+def _upgrade(conn: Connection, to: str, wait: float) -> None:
     if conn.dialect.name == "postgresql":
         # Whoever comes second waits here and then finds nothing left to do; SQLite's BEGIN IMMEDIATE does the same.
         conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        # Whoever waits for a table makes all others wait behind him: a pg_dump under way would stop every delivery.
+        conn.exec_driver_sql(f"SET LOCAL lock_timeout = {int(wait * 1000)}")
+    try:
+        _take_steps(conn, to)
+    except DBAPIError as error:
+        if sqlstate(error) != HELD:
+            raise
+        raise TablesInUse(
+            f"somebody used the tables for more than {wait:g} s (a backup, or hookledger itself?); nothing was changed:"
+            " stop receiver and reconciler, let backups end, and try again"
+        ) from None
+
+
+def _take_steps(conn: Connection, to: str) -> None:
     found = _current(conn)
     if found is not None and found not in revisions():
         raise SchemaTooNew(f"schema revision {found} is not known to this version: it needs a newer hookledger")
@@ -99,13 +119,15 @@ def _upgrade(conn: Connection, to: str) -> None:
         raise LedgerError(f"the migration would leave rows of {tables} that refer to nothing; nothing was changed")
 
 
-async def upgrade(db: Database, to: str = "head") -> None:
+async def upgrade(db: Database, to: str = "head", *, wait: float = 5.0) -> None:
     """Run the missing steps up to revision `to` and make the guards anew, in one transaction: all of it or nothing.
 
-    Safe to run twice at once. Raises SchemaTooNew when a later version has been here.
+    On PostgreSQL nobody else can use the tables meanwhile, not even to read. Safe to run twice at once. Raises
+    SchemaTooNew when a later version has been here, and TablesInUse when others held a table for longer than `wait`
+    seconds.
     """
     async with db.maintenance() as conn:
-        await conn.run_sync(_upgrade, to)
+        await conn.run_sync(_upgrade, to, wait)
 
 
 async def upgrade_if_outdated(db: Database) -> None:

@@ -168,6 +168,15 @@ async def test_a_migration_that_fails_leaves_the_database_as_it_was(empty_databa
     assert tables == {"table tokens"}
 
 
+async def test_an_upgrade_does_not_queue_for_tables_that_a_backup_holds(postgres_database: Database) -> None:
+    async with postgres_database.read() as reader:
+        await reader.exec_driver_sql("SELECT count(*) FROM evidence")
+        with pytest.raises(migrate.TablesInUse, match="nothing was changed"):
+            await migrate.upgrade(postgres_database, wait=0.2)
+    assert await migrate.check(postgres_database) == []
+    await migrate.upgrade(postgres_database, wait=0.2)
+
+
 UPGRADE = """
 import asyncio, sys
 from receiver.ledger import migrate

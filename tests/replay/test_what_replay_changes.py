@@ -68,7 +68,7 @@ async def test_applying_corrects_even_a_confirmed_ending_and_says_so_in_the_time
     assert "workflow.status" in decided.decision["replayed"]["differences"]
     assert (decided.kind, decided.seq) == ("decision", state.evidence_seq)
     assert await stage.differences(other) == []
-    assert state.version > before.version
+    assert state.version != before.version
     assert (await loaded(stage.database, "other")).node.status is Status.SUCCEEDED
     await assert_exact_totals(stage.database)
 

@@ -62,6 +62,19 @@ async def test_with_hints_a_forged_ending_changes_no_status(database, name):
     assert "hint" in (await check_of(database, wf)).reasons
 
 
+async def test_a_hint_says_nothing_of_the_ref_by_which_a_workflow_is_found(database):
+    """Whoever guesses an id could else have his workflow found as `order-7`, or keep its own ref from the other."""
+    await running(database, "wf")
+    forged_one = delivery(310, saw("succeeded"), wf="wf", trust=Trust.HINT, policy=HINTS)
+    forged_one.ref = "order-7"
+    await put(database, forged_one)
+    assert (await loaded(database, "wf")).about.get("ref") is None
+    honest = delivery(320, saw("processing"), wf="wf")
+    honest.ref = "order-8"
+    await put(database, honest)
+    assert (await loaded(database, "wf")).about["ref"] == "order-8"
+
+
 @pytest.mark.parametrize("name", FORGED)
 async def test_with_a_leaked_token_a_forged_ending_does_not_survive_the_looks_that_follow(database, name):
     wf = FORGED[name][0]
