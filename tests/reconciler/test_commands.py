@@ -64,7 +64,7 @@ async def test_the_log_can_be_held_to_what_may_need_somebody(world: World, upstr
 
 
 async def test_a_pass_that_leaves_items_undone_exits_1(world: World, upstream: Upstream) -> None:
-    upstream.answers["/wf"] = (503, {})
+    upstream.answers["/wf"] = (503, {}, {"retry-after": "30"})  # without it the next try may be due in the same pass
     await world.track("wf")
     code, out, _ = await hookledger(world, "reconcile", "--json")
     assert code == 1

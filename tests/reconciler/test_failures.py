@@ -52,7 +52,8 @@ async def test_asking_by_hand_between_404s_does_not_make_them_three(world: World
 
 
 async def test_five_failed_tries_are_unreachable_until_one_succeeds(world: World, upstream: Upstream) -> None:
-    upstream.answers["/wf"] = (503, b"<html><title>Bad gateway</title></html>")
+    page = b"<html><title>Bad gateway</title></html>"
+    upstream.answers["/wf"] = (503, page, {"retry-after": "20"})  # or the next try may be due in the same pass
     await world.track("wf")
     for attempt in range(1, TRIES + 1):
         assert await world.open_attention() == []
@@ -196,10 +197,10 @@ async def test_nobody_listening_is_a_failed_try_that_leaves_no_evidence(
     world = make_world("http://127.0.0.1:9")
     await world.track("wf")
     report = await one_pass(world)
-    assert (report.failed, report.counts["busy"]) == (1, 1)
+    assert report.failed == report.counts["busy"] >= 1  # the next try may be due in the same pass
     assert await world.fetches() == []
     check = await world.check("wf")
-    assert check.memory.attempts == 1
+    assert check.memory.attempts == report.failed % TRIES
     assert check.leased_until is None
     assert (check.last_error or "").startswith("no answer")
 

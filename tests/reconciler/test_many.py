@@ -197,7 +197,8 @@ async def test_each_reading_is_applied_under_its_own_fence(make: Make, upstream:
 
 async def test_a_failed_request_for_many_is_tried_again_for_all_together(make: Make, upstream: Upstream) -> None:
     world = make()
-    upstream.answers["/generations"] = (503, b"<html><title>Bad gateway</title></html>")
+    page = b"<html><title>Bad gateway</title></html>"
+    upstream.answers["/generations"] = (503, page, {"retry-after": "30"})  # or the next try may be due in the same pass
     names = ("swx_a", "swx_b", "swx_c")
     await world.deliver(*(callback(name) for name in names))
     await one_pass(world)
