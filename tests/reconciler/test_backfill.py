@@ -25,14 +25,16 @@ DAY = timedelta(days=1)
 Make = Callable[..., TasksWorld]
 
 
-def pages(upstream: Upstream, *found: list[dict[str, Any]], fail_at: int | None = None, key: str = "items") -> None:
-    """Answer listings with these pages, by cursor; the page `fail_at` with 503."""
+def pages(
+    upstream: Upstream, *found: list[dict[str, Any]], fail_at: int | None = None, key: str = "items"
+) -> None:
+    """Answer listings with these pages, by cursor; the page `fail_at` with 503, to be asked for again much later."""
 
     async def one() -> Any:
         query = parse_qs(upstream.seen[-1].query)
         place = int(query.get("cursor", query.get("page_token", ["0"]))[0])
         if place == fail_at:
-            return 503, {"title": "Down"}, {"retry-after": "0"}
+            return 503, {"title": "Down"}, {"retry-after": "30"}
         following = str(place + 1) if place + 1 < len(found) else None
         return 200, {key: found[place], "next": following, "next_page_token": following}
 
@@ -93,7 +95,7 @@ async def test_a_run_that_was_interrupted_is_gone_on_with_at_the_page_that_was_n
     running = asyncio.create_task(run(world, stop=stop))
 
     async def stuck() -> bool:
-        return len(upstream.seen) >= 4
+        return len(upstream.seen) >= 3
 
     await until(stuck, 20)
     stop.set()
@@ -113,7 +115,7 @@ async def test_what_was_killed_is_gone_on_with_once_its_lease_is_over(world: Wor
     running = asyncio.create_task(run(world))
 
     async def stuck() -> bool:
-        return len(upstream.seen) >= 3
+        return len(upstream.seen) >= 2
 
     await until(stuck, 20)
     running.cancel()

@@ -97,7 +97,7 @@ async def test_an_answer_that_is_not_as_documented_is_tried_again_and_then_for_a
 ) -> None:
     upstream.answers["/wf"] = (200, document("other"))
     await world.track("wf")
-    for _ in range(TRIES):
+    while upstream.asked("wf") < TRIES:  # of which one pass may see more than one
         await one_pass(world)
         await world.let_pass(timedelta(seconds=31))
     assert upstream.asked("wf") == TRIES
@@ -208,17 +208,18 @@ async def test_nobody_listening_is_a_failed_try_that_leaves_no_evidence(
 async def test_workflows_that_hang_do_not_hold_up_the_healthy_ones(
     make_world: Callable[..., World], upstream: Upstream
 ) -> None:
-    world = make_world(upstream.base_url, "concurrency = 4", server=('lease = "3s"', 'item = "1s"'))
+    world = make_world(upstream.base_url, "concurrency = 4", server=('lease = "12s"', 'item = "4s"'))
 
     async def hang() -> tuple[int, object]:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(6)
         return 200, document("hangs")
 
     for n in range(4):
-        upstream.answers[f"/hangs{n}"] = hang
+        upstream.answers[f"/hangs{n}"] = (503, {"title": "Busy"}, {"retry-after": "30"})
         await world.track(f"hangs{n}", ago=timedelta(seconds=60))
     await one_pass(world)
     await world.let_pass(timedelta(seconds=31))  # all four have failed once, and are due again
+    upstream.answers.update({f"/hangs{n}": hang for n in range(4)})
     for n in range(20):
         upstream.answers[f"/well{n}"] = (200, document(f"well{n}"))
         await world.track(f"well{n}")
@@ -226,4 +227,4 @@ async def test_workflows_that_hang_do_not_hold_up_the_healthy_ones(
     await run_pass(world.config, world.database, world.redactor)
     ended = [seen.at for seen in upstream.seen if "/well" in seen.path]
     assert len(ended) == 20
-    assert max(ended) - began < timedelta(seconds=0.9)
+    assert max(ended) - began < timedelta(seconds=3.9)  # before a single one that hangs was given up

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Table, select
 
+from receiver.ledger import tallies
 from receiver.ledger.database import Database
 from receiver.ledger.tables import metadata
 
@@ -20,7 +21,13 @@ async def rows(database: Database, table: Table, **where: Any) -> list[Any]:
 
 
 async def everything(database: Database) -> dict[str, list[str]]:
-    """All that the ledger says, by table; who is logged in, and when a token was last used, is left out."""
+    """All that the ledger says, by table; who is logged in, and when a token was last used, is left out.
+
+    What was counted is folded first, for the janitor may do so at any time.
+    """
+    async with database.write() as conn:
+        while await tallies.unfolded(conn):
+            await tallies.fold(conn)
     tables = [one for one in metadata.sorted_tables if one.name not in ("tokens", "sessions", "rejections")]
     async with database.read() as conn:
         return {one.name: sorted(map(repr, await conn.execute(select(one)))) for one in tables}

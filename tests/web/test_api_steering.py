@@ -194,7 +194,7 @@ async def test_an_upstream_that_is_down_leaves_a_refetch_at_202(api: Api, upstre
     await api.deliver("wf-1", "processing")
     upstream.holds["wf-1"] = "busy"
     async with upstream.answering():
-        answer = await api.post(f"{path_of('wf-1')}/refetch", wait=1)
+        answer = await api.post(f"{path_of('wf-1')}/refetch", wait=4)
     assert (answer.status, answer.json["check"]["last_error"]) == (202, "upstream answered 503")
 
 
