@@ -25,9 +25,7 @@ DAY = timedelta(days=1)
 Make = Callable[..., TasksWorld]
 
 
-def pages(
-    upstream: Upstream, *found: list[dict[str, Any]], fail_at: int | None = None, key: str = "items"
-) -> None:
+def pages(upstream: Upstream, *found: list[dict[str, Any]], fail_at: int | None = None, key: str = "items") -> None:
     """Answer listings with these pages, by cursor; the page `fail_at` with 503, to be asked for again much later."""
 
     async def one() -> Any:
