@@ -12,7 +12,7 @@ import click
 
 from receiver.advising import with_advice
 from receiver.commands.ask import labels_of
-from receiver.commands.opening import DONE, SOME_FAILED, configured, fail, ledger, print_json, run
+from receiver.commands.opening import COMMAND_LINE, DONE, SOME_FAILED, configured, fail, ledger, print_json, run
 from receiver.config import Config, ConfigError
 from receiver.ledger import queries
 from receiver.ledger.apply import apply
@@ -90,6 +90,7 @@ def track(ctx: click.Context, /, source: str, workflow_id: str | None, as_json: 
         entry = track_entry(told, config, redactor, datetime.now(UTC))
     except BadTrack as error:
         fail(str(error))
+    entry.tracked_by = COMMAND_LINE
     run(_track(config, entry, redactor, as_json=as_json))
 
 

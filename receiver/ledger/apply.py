@@ -11,14 +11,28 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from receiver.ledger import attention, checks, copies, correlation, evidence, figures, hints, labels, store, vanishing
+from receiver.ledger import (
+    attention,
+    audit,
+    checks,
+    copies,
+    correlation,
+    evidence,
+    figures,
+    hints,
+    labels,
+    store,
+    vanishing,
+)
 from receiver.ledger.batch import Batch, decide, gather, outcome_of, plan
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.recent import Recent
-from receiver.ledger.records import EvidenceKind
+from receiver.ledger.records import EvidenceKind, Outcome
 from receiver.ledger.store import Key
 from receiver.ledger.taking import first_via
 from receiver.ledger.together import Together
+
+_NO_NEWS = (Outcome.DUPLICATE, Outcome.QUARANTINED)  # nothing was written by whoever tracked
 
 
 async def apply(
@@ -45,6 +59,10 @@ async def apply(
     plan(batch, policies)
     changed = figures.of_batch(entries, results, batch.states, before, policies, now)
     await _write(connection, batch, changed)
+    for entry, result in zip(entries, results, strict=True):
+        if entry.tracked_by is not None and result.outcome not in _NO_NEWS:
+            subject = {"source": entry.source, "subject": entry.workflow_id}
+            await audit.note(connection, entry.tracked_by, "track", now, **subject)
     if recent is not None:
         disputed = {key for key, state in batch.states.items() if batch.concerns.get(state.pk or 0)}
         disputed.update((one.source, one.subject) for one in batch.raised)

@@ -53,7 +53,8 @@ class Entry:
     `at` is our clock: when a delivery was received, a look sent, a decision taken. `key` is the dedupe key (R13), None
     for evidence that is never a duplicate. `told` are columns of the workflow that a person gives (`track`): context,
     ref, locator, request, source_media, model, output_format; only what is not None is taken. `again` names the
-    evidence whose body is read once more: what comes of it is kept as a decision, without the body.
+    evidence whose body is read once more: what comes of it is kept as a decision, without the body. `tracked_by` names
+    who registered it by hand: when that was news, the audit log has a line of it with the same commit.
     """
 
     source: str
@@ -77,6 +78,7 @@ class Entry:
     submitted_at: datetime | None = None
     decision: JsonObject | None = None
     again: str | None = None
+    tracked_by: str | None = None
 
     @property
     def hint(self) -> bool:

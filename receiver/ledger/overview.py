@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, tables
-from receiver.ledger.operations import audit_log, passes, tokens
+from receiver.ledger.operations import audit_log, passes, sessions, tokens
 from receiver.ledger.query_parts import JsonObject, Row, attention_json, stamp
 
 _ATTENTION = tables.attention.c
@@ -139,11 +139,13 @@ async def marks(connection: AsyncConnection) -> dict[str, str]:
     noted = select(func.max(audit_log.c.id))
     opened = select(func.count(), func.max(a.since), func.max(a.acknowledged_at)).where(_OPEN)
     revoked = select(func.count(tokens.c.revoked_at))
+    begun = select(func.count(), func.max(sessions.c.created_at))
     return {
         "passes": repr((await connection.execute(newest)).all()),
         "audit": repr((await connection.execute(noted)).scalar_one()),
         "attention": repr((await connection.execute(opened)).one()),
         "tokens": repr((await connection.execute(revoked)).scalar_one()),
+        "sessions": repr((await connection.execute(begun)).one()),
     }
 
 

@@ -13,11 +13,11 @@ from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import attention_json, stamp
 from receiver.ledger.records import Outcome
 from receiver.ledger.tables import ATTENTION_KINDS
+from receiver.logs import log_event
 from receiver.tracking import BadTrack, track_entry
 from receiver.web import acknowledging
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.api_workflows import WORKFLOW, workflow_now
-from receiver.web.auditing import written
 from receiver.web.auth import needs
 from receiver.web.parameters import json_body, known, named, wait_of
 from receiver.web.problems import Problem
@@ -44,13 +44,14 @@ async def track(request: Request) -> Response:
         _configured(site, told["source"])
     try:
         entry = track_entry(told, site.config, site.redactor, clock())
+        entry.tracked_by = request.state.token.name
     except BadTrack as error:
         raise Problem("bad-track", str(error)) from None
     result = await site.intake.submit(entry)
     if result.outcome is Outcome.QUARANTINED or entry.workflow_id is None:
         raise Problem("bad-track", "the ledger could not take this; it was kept for a person to look at")
     if result.outcome is not Outcome.DUPLICATE:
-        await written(site, request.state.token.name, "track", source=entry.source, subject=entry.workflow_id)
+        log_event("written", who=entry.tracked_by, what="track", source=entry.source, subject=entry.workflow_id)
     return answer(site, await workflow_now(site, entry.source, entry.workflow_id), 201 if result.created else 200)
 
 

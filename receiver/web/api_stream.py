@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from receiver.web.visitors import Visitor
 from receiver.web.watch import Listener, News
 
 HINTS = ("false", "true", "only")
+ENDED_WITH = frozenset({"tokens", "sessions"})  # what a stream is followed with, among the marks of what changes
 STILL_HERE = 15.0  # seconds of silence after which a line is sent, so that nobody in between gives up
 AGAIN = 1000  # milliseconds after which a client should come again
 MOST = 300  # streams of one process; while nothing happens that concerns them, they ask the ledger nothing
@@ -88,22 +90,29 @@ async def _events(site: Site, place: Place, wanted: _Wanted) -> AsyncIterator[by
     again then, and goes on where it was."""
     with site.watch.listening(wanted.source, wanted.workflow) as listener:
         yield f"retry: {AGAIN}\nid: {place.encode()}\n\n".encode()
+        checked = time.monotonic()  # when it was last asked whether whoever follows still may
         while not site.stopping.is_set():
             news = listener.take()
             try:
-                found = await _next(site, place, wanted)
+                if _doubtful(news) or time.monotonic() - checked >= STILL_HERE:
+                    if not await _still_valid(site, wanted):
+                        return
+                    checked = time.monotonic()
+                happened, place, more = await _next(site, place, wanted)
             except (LedgerError, BadCursor, DBAPIError, *DRIVER_ERRORS) as error:
                 log_event("stream", level="warning", problem="it broke off", error=error)
                 return
-            if found is None:
-                return
-            happened, place, more = found
             if happened:
                 yield b"".join(_event(site, name, told) for name, told in happened)
-            if wanted.hints != "false" and any(news):
+            if wanted.hints != "false" and _worth_telling(news):
                 yield _hint(site, news)
             if not more and not await _woken(listener, site):
                 yield f": still here\nid: {place.encode()}\n\n".encode()
+
+
+def _doubtful(news: News) -> bool:
+    """Whether a token or a login may have ended: that, and not every event, is a reason to ask."""
+    return news.everything or not ENDED_WITH.isdisjoint(news.also)
 
 
 async def _woken(listener: Listener, site: Site) -> bool:
@@ -117,18 +126,24 @@ async def _woken(listener: Listener, site: Site) -> bool:
     return bool(done)
 
 
-async def _next(site: Site, place: Place, wanted: _Wanted) -> tuple[list[tuple[str, JsonObject]], Place, bool] | None:
-    """Return what follows a place; None once the token, or the login, is worthless."""
+async def _still_valid(site: Site, wanted: _Wanted) -> bool:
+    """Whether the token, or the login, has not become worthless."""
     async with site.database.read() as connection:
         if wanted.session is None:
-            valid = await tokens.still_valid(connection, wanted.token)
-        else:
-            valid = await sessions.find(connection, wanted.session, clock()) is not None
-        if not valid:
-            return None
-        if wanted.hints == "only":
-            return [], place, False
+            return await tokens.still_valid(connection, wanted.token)
+        return await sessions.find(connection, wanted.session, clock()) is not None
+
+
+async def _next(site: Site, place: Place, wanted: _Wanted) -> tuple[list[tuple[str, JsonObject]], Place, bool]:
+    """Return what follows a place, the new place, and whether there is more."""
+    if wanted.hints == "only":
+        return [], place, False
+    async with site.database.read() as connection:
         return await happenings.following(connection, place, clock(), source=wanted.source, workflow=wanted.workflow)
+
+
+def _worth_telling(news: News) -> bool:
+    return bool(news.workflows or news.everything or news.also - ENDED_WITH)
 
 
 def _hint(site: Site, news: News) -> bytes:
@@ -136,7 +151,7 @@ def _hint(site: Site, news: News) -> bytes:
     told = {
         "workflows": [{"source": source, "workflow": name} for source, name in sorted(news.workflows) if name],
         "everything": news.everything,
-        "also": sorted(news.also - {"tokens"}),
+        "also": sorted(news.also - ENDED_WITH),
     }
     return b"event: hint\ndata: " + orjson.dumps(site.redactor.json(told)) + b"\n\n"
 

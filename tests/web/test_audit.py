@@ -129,3 +129,22 @@ async def test_a_write_that_fails_leaves_no_line(world: Api, database: Database)
         assert (await api.ask("POST", path, body)).status == 403
     assert (await newest(database))["who"] == "reader"
     assert before["who"] == "somebody"
+
+
+async def test_a_workflow_that_cannot_have_its_line_is_not_tracked(world: Api, database: Database) -> None:
+    async with database.write() as connection:
+        await connection.exec_driver_sql("ALTER TABLE audit_log RENAME TO away")
+    answer = await world.ask("POST", "/v1/workflows", {"source": "civ", "id": "w3"})
+    async with database.write() as connection:
+        await connection.exec_driver_sql("ALTER TABLE away RENAME TO audit_log")
+    assert answer.status in (422, 503)
+    assert (await world.get("/v1/workflows/civ/w3")).status == 404
+
+
+async def test_what_is_tracked_twice_leaves_one_line_and_a_delivery_none(world: Api, database: Database) -> None:
+    for _ in range(2):
+        await world.post("/v1/workflows", {"source": "civ", "id": "w3"})
+    await world.deliver("w3", "processing")
+    async with database.read() as connection:
+        lines = (await audit.lines(connection, audit.AuditFilter(subject="w3")))["items"]
+    assert [(one["who"], one["what"]) for one in lines] == [("app", "track")]

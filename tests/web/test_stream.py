@@ -14,6 +14,7 @@ from sqlalchemy import event
 from receiver.ledger import audit, tokens
 from receiver.ledger.database import Database
 from receiver.ledger.database import now as database_now
+from receiver.web.api_stream import STILL_HERE
 from receiver.web.openapi.answers import Happening
 from tests.web.asking import Api, make_token
 from tests.web.browsing import logged_in
@@ -126,6 +127,41 @@ async def test_a_stream_ends_with_its_token(api: Api, database: Database) -> Non
         async with database.write() as connection:
             await tokens.revoke(connection, "tests-read", await database_now(connection))
         assert await stream.next() is None
+
+
+@pytest.mark.parametrize("query", ["?hints=only", "?hints=true&workflow=wf-1", ""])
+async def test_a_stream_ends_when_its_browser_logs_out_and_another_ones_goes_on(
+    receiver: Running, database: Database, api: Api, query: str
+) -> None:
+    browsers = [await logged_in(receiver, database, "read", name) for name in ("anna", "berta")]
+    async with AsyncExitStack() as open_ones:
+        ends, stays = [
+            await open_ones.enter_async_context(streaming(Api(receiver, ""), query, authorization="", cookie=cookie))
+            for cookie in ("; ".join(f"{key}={value}" for key, value in one.cookies.items()) for one in browsers)
+        ]
+        await asyncio.sleep(1.5)  # until the watch has seen both logins
+        assert (await browsers[0].press("/logout")).status == 303
+        async with asyncio.timeout(STILL_HERE / 2):  # sooner than it would ask by itself
+            while await ends.block():
+                pass
+        await api.deliver("wf-1", "processing")
+        assert await stays.next() is not None
+
+
+async def test_what_follows_asks_for_its_worth_only_when_that_may_have_changed(
+    receiver: Running, database: Database, api: Api
+) -> None:
+    async with streaming(api, "?hints=only") as stream:
+        await asyncio.sleep(0.5)
+        asked: list[str] = []
+        async with receiver.site.database.read() as connection:
+            engine = connection.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+        for n in range(3):
+            await api.deliver(f"wf-{n}", "processing")
+            await hint(stream)
+        # Each poll asks for a mark of all tokens; of one by its name nobody may have asked.
+        assert [one for one in asked if "tokens" in one and "name =" in one] == []
 
 
 async def hint(stream: Stream) -> Any:
