@@ -61,8 +61,8 @@ async def apply(
     await _write(connection, batch, changed)
     for entry, result in zip(entries, results, strict=True):
         if entry.tracked_by is not None and result.outcome not in _NO_NEWS:
-            subject = {"source": entry.source, "subject": entry.workflow_id}
-            await audit.note(connection, entry.tracked_by, "track", now, **subject)
+            who, source = entry.tracked_by, entry.source
+            await audit.note(connection, who, "track", now, source=source, subject=entry.workflow_id)
     if recent is not None:
         disputed = {key for key, state in batch.states.items() if batch.concerns.get(state.pk or 0)}
         disputed.update((one.source, one.subject) for one in batch.raised)
