@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, any_, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -145,6 +145,7 @@ def _values(check: Check) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+_PLACE: ColumnElement[Any] = literal_column("checks.ctid")  # PostgreSQL's name for where a row lies
 _URGENCY = ("interactive", "fresh", "standing", "hints")
 _TOLD = ("source", "id", "fence", "wanted_at")
 _SHARED = (
@@ -224,14 +225,16 @@ async def claim(
     """Take due checks, at most `limits[source]` of each source, the most urgent lane first, the longest due first.
 
     `now` is the database's clock. The attempt is counted before its I/O (R14). Any number of processes may claim at
-    once: none waits for another, and none gets what another holds. `retries` takes only checks whose round has failed
-    before (True), or only those it has not (False). `ids` takes these checks, due or not. `untried_since` takes open
-    checks that are not due yet, if nobody has tried them since that instant. `alone` takes only those that a read for
-    many does not answer for (True), or only the others (False).
+    once: none waits for another, and none gets what another holds. `retries` takes only checks whose last try, in this
+    round, has failed (True), or only the others (False), to which belong those of whose try nothing was ever heard.
+    `ids` takes these checks, due or not. `untried_since` takes open checks that are not due yet, if nobody has tried
+    them since that instant. `alone` takes only those that a read for many does not answer for (True), or only the
+    others (False).
     """
     wanted: list[ColumnElement[bool]] = []
     if retries is not None:
-        wanted.append(checks.c.attempts > 0 if retries else checks.c.attempts == 0)
+        attempts, error = checks.c.attempts, checks.c.last_error
+        wanted.append(and_(attempts > 0, error.is_not(None)) if retries else or_(attempts == 0, error.is_(None)))
     if alone is not None:
         until = checks.c.alone_until
         wanted.append(and_(until.is_not(None), until > now) if alone else or_(until.is_(None), until <= now))
@@ -266,13 +269,17 @@ async def _claim_some(
 ) -> list[Claim]:
     free = or_(checks.c.leased_until.is_(None), checks.c.leased_until <= now)
     picked = select(checks.c.id).where(*wanted, free).order_by(checks.c.due_at).limit(limit)
+    these: ColumnElement[bool] = and_(checks.c.source == source, checks.c.id.in_(picked))
     if connection.dialect.name == "postgresql":
-        picked = picked.with_for_update(skip_locked=True)
+        # By their places, which nobody can change while the rows are locked: to look them up by name once more reads
+        # as many pages of an index. An array is worked out once; a subquery with SKIP LOCKED may be run again, and pick
+        # others then.
+        places = picked.with_only_columns(_PLACE).with_for_update(skip_locked=True)
+        these = any_(func.array(places.scalar_subquery())) == _PLACE
     until = now + lease
-    # A part of its own is worked out once; a subquery with SKIP LOCKED may be run again, and pick others then.
     statement = (
         update(checks)
-        .where(checks.c.source == source, checks.c.id.in_(select(picked.cte("picked").c.id)))
+        .where(these)
         .values(
             fence=checks.c.fence + 1,
             attempts=checks.c.attempts + 1,
