@@ -209,6 +209,10 @@ class Intake:
         """
         if self._suspects:
             batch = self._without_suspects(batch)
+        apart = self.ahead.apart([waiting.entry for waiting in batch])
+        if apart:
+            await self._commit_or_halve([waiting for n, waiting in enumerate(batch) if n not in apart])
+            batch = [batch[n] for n in sorted(apart)]
         if batch:
             await self._commit_or_halve(batch)
 

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from receiver.intake import Intake, IntakeFull, IntakeUnavailable
 from receiver.ledger.database import Database
 from receiver.ledger.entries import Entry, Result
-from receiver.ledger.records import Level, Outcome
+from receiver.ledger.recent import LARGEST
+from receiver.ledger.records import Level, Outcome, Trust
 from receiver.ledger.tables import evidence, workflows
 from tests.ledger.applying import delivery, saw
 from tests.web.rows import blocked, rows
@@ -278,3 +279,27 @@ async def test_a_workflow_that_somebody_holds_does_not_hold_up_the_others(on_pos
         assert (await intake.submit(again[1])).outcome is Outcome.RECORDED
     finally:
         await intake.stop()
+
+
+async def test_what_has_to_ask_the_database_takes_nobody_with_it(on_postgres: Database) -> None:
+    intake = Intake(on_postgres)
+    intake.start()
+    others = [good(n) for n in range(2, 20)]
+    unread, hint = delivery(20, body=b"?"), delivery(21, saw("failed"), wf="wf-5", trust=Trust.HINT)
+    results = await settled(submit(intake, [unread, *others, hint]))
+    assert [str(one.outcome) for one in results if isinstance(one, Result)] == [
+        "quarantined",
+        *["applied"] * 18,
+        "hint",
+    ]
+    assert (intake.counters.batches, intake.ahead.committed, intake.counters.last_batch) == (2, 1, 2)
+    # One that is too large to be remembered has to ask each time.
+    jobs = [delivery(n, saw("processing", Level.JOB, f"j{n}"), wf="large") for n in range(LARGEST + 1)]
+    await settled(submit(intake, jobs))
+    again = [delivery(n, saw("succeeded"), wf=f"wf-{n}") for n in range(2, 20)]
+    late = delivery(99, saw("succeeded", Level.JOB, "j0"), wf="large")
+    results = await settled(submit(intake, [late, *again]))
+    assert [str(one.outcome) for one in results if isinstance(one, Result)] == ["applied"] * 19
+    assert (intake.ahead.committed, intake.ahead.mistaken, intake.counters.last_batch) == (3, 0, 1)
+    await intake.stop()
+    assert len(await rows(on_postgres, evidence)) == 20 + len(jobs) + 19

@@ -84,6 +84,15 @@ class Ahead:
         self.sits_out = self._distrust = 0
         self.committed = self.mistaken = 0  # batches
 
+    def apart(self, entries: Sequence[Entry]) -> set[int]:
+        """Return the places of entries that must go the usual way and would take the others with them; none of them if
+        all must."""
+        if self._line is None or self.sits_out:
+            return set()
+        lacks = self._recent.lacks
+        found = {n for n, one in enumerate(entries) if not _simple(one) or lacks((one.source, one.workflow_id or ""))}
+        return found if len(found) < len(entries) else set()
+
     async def commit(self, entries: Sequence[Entry]) -> list[Result] | None:
         """Apply a batch and commit it; returns one result per entry, or None when it must go the usual way.
 

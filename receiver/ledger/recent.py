@@ -61,6 +61,11 @@ class Recent:
         copies = ((key, self._copies.get(key)) for key in keys)
         return {key: copy.state for key, copy in copies if copy is not None and copy.state is not None}
 
+    def lacks(self, key: Key) -> bool:
+        """Whether a workflow is remembered only in part, so that the database has to be asked."""
+        copy = self._copies.get(key)
+        return copy is not None and copy.check is None
+
     def met(self, key: Key) -> Known | None:
         """Return what a dedupe key stood for when it was met last; None when that is not remembered."""
         return self._keys.get(key)
