@@ -266,6 +266,6 @@ async def test_a_database_that_hangs_makes_a_signed_delivery_wait_no_longer_than
         async with staged(database, database_url, host, on=on) as stage, on.read():  # its one reader is taken
             began = time.monotonic()
             assert await stage.deliver(host.signers[0]) == 503
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 2.5
     finally:
         await on.close()
