@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, select
 
 from receiver.ledger import checks
 from receiver.ledger.database import Database, now
+from receiver.ledger.query_parts import stamp
 from receiver.ledger.tables import checks as table
 from reconciler.claiming import loaded
 from reconciler.plan import GiveUp, Plan, Refetch, Relink, Wait, decide
@@ -46,7 +46,7 @@ async def planned(
                     "source": key[0],
                     "id": key[1],
                     "lane": check.lane,
-                    "due_at": _stamp(check.due_at),
+                    "due_at": stamp(check.due_at),
                     "do": what,
                     "why": why,
                 }
@@ -61,7 +61,3 @@ def _told(plan: Plan) -> tuple[str, str]:
         return "relink", plan.blob_id
     assert isinstance(plan, GiveUp)
     return "give-up", plan.reason
-
-
-def _stamp(at: datetime | None) -> str | None:
-    return at.isoformat().replace("+00:00", "Z") if at is not None else None

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.ledger.entries import Answer
 from receiver.ledger.evidence import new_id
 from receiver.ledger.operations import passes
+from receiver.ledger.query_parts import stamp
 
 # Answers that leave an item undone. A 404 is an answer: what it means is in the ledger.
 FAILURES = (Answer.BUSY, Answer.REFUSED, Answer.CREDENTIALS, Answer.UNREADABLE, Answer.HELD)
@@ -46,17 +47,13 @@ class PassReport:
         return {
             "id": self.id,
             "kind": self.kind,
-            "started_at": _stamp(self.started_at),
-            "ended_at": _stamp(self.ended_at),
+            "started_at": stamp(self.started_at),
+            "ended_at": stamp(self.ended_at),
             "outcome": self.outcome,
             "failed": self.failed,
             "counts": dict(sorted(self.counts.items())),
             "planned": self.planned,
         }
-
-
-def _stamp(at: datetime | None) -> str | None:
-    return at.isoformat().replace("+00:00", "Z") if at is not None else None
 
 
 async def begin(connection: AsyncConnection, report: PassReport, holder: str, now: datetime) -> None:

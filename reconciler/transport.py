@@ -97,8 +97,37 @@ def opened(
     )
 
 
-class Transport:
-    """The connections to one source's upstream. Use as `async with`; belongs to the running event loop.
+class _Connections:
+    """Connections to vetted addresses, opened when they are first needed. Use as `async with`; belongs to the running
+    event loop."""
+
+    def __init__(
+        self, reach: Reach, concurrency: int, resolver: AbstractResolver | None, silent_for: float | None = None
+    ) -> None:
+        self._settings = (reach, concurrency, resolver, silent_for)
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        session, self._opened = self._opened, None
+        if session is not None:
+            await session.close()
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = opened(*self._settings)
+        return self._opened
+
+
+class Transport(_Connections):
+    """The connections to one source's upstream.
 
     `clock` is what `sent_at` and `received_at` are read from, `item` how long one request may take in all. `resolver`
     resolves names instead of the system.
@@ -118,26 +147,12 @@ class Transport:
         self._home = origin(account.base_url)
         parts = urlsplit(account.base_url)
         self._begins = f"{parts.scheme}://{parts.netloc}/"
-        self._reach = reach_of(self._home[1], allow_private=allow_private)
-        self._forbidden = _forbidden(self._home[1], self._reach)
+        reach = reach_of(self._home[1], allow_private=allow_private)
+        super().__init__(reach, concurrency, resolver)
+        self._forbidden = _forbidden(self._home[1], reach)
         self._clock = clock
         self._item = item.total_seconds()
-        self._concurrency = concurrency
         self._largest = largest
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
 
     async def send(self, request: Request) -> Response:
         """Send one request and return its whole answer, a redirect as it is (header names in lower case).
@@ -165,8 +180,6 @@ class Transport:
             return False
 
     async def _exchange(self, request: Request, sent_at: datetime) -> Response:
-        if self._session is None:
-            self._session = opened(self._reach, self._concurrency, self._resolver)
         async with (
             asyncio.timeout(self._item),
             self._session.request(
@@ -199,8 +212,8 @@ class Stream:
     chunks: AsyncIterator[bytes]
 
 
-class Downloads:
-    """Fetches the output files of one source. No credentials, no cookies, nothing unpacked. Use as `async with`."""
+class Downloads(_Connections):
+    """Fetches the output files of one source. No credentials, no cookies, nothing unpacked."""
 
     def __init__(
         self,
@@ -211,21 +224,7 @@ class Downloads:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._reach = reach_of_files(origin(account.base_url)[1], allow_private=allow_private)
-        self._concurrency = concurrency
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        super().__init__(self._reach, concurrency, resolver, SILENT_FOR)
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str], *, within: timedelta) -> AsyncIterator[Stream]:
@@ -234,8 +233,6 @@ class Downloads:
         At most MOST_HOPS redirects are followed, and where each leads is vetted as the first URL is. Raises
         UpstreamBusy when there is no answer in time, and ForbiddenAddress for a URL that may not be fetched.
         """
-        if self._session is None:
-            self._session = opened(self._reach, self._concurrency, self._resolver, SILENT_FOR)
         seconds = within.total_seconds()
         try:
             async with asyncio.timeout(seconds):

@@ -13,15 +13,14 @@ from urllib.parse import urlencode
 
 from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
 from receiver.ledger.states import Status
-from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import Account, Habits, Inbound, Page, Probe, Request, Response, Unreadable
 from receiver.providers.beeble_errors import ERRORS
-from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import Names, facts, percent, text, word
 from receiver.providers.ids import checked, quoted
 from receiver.providers.instants import instant
 from receiver.providers.jsonbody import as_object, parse_object
+from receiver.providers.lacking import Lacking
 from receiver.providers.signing import check_proofs
 from receiver.providers.tasks import error_fact, file_at, files, submitted
 from receiver.providers.windows import paged, windowed
@@ -50,8 +49,11 @@ _NAMES: Names = {"model": ("model", (str,)), "metadata": ("metadata", (dict,)), 
 _TAKEN = frozenset({"id", "status", "progress", "output", "outputs", "error", "created_at", "completed_at", _HOOK})
 
 
-class Beeble:
-    """The provider `beeble`. Stateless; implements `receiver.providers.base.Provider`."""
+class Beeble(Lacking):
+    """The provider `beeble`. Stateless; implements `receiver.providers.base.Provider`.
+
+    No link is renewed by itself: a look signs all of a job's URLs afresh.
+    """
 
     name = "beeble"
     habits = Habits(
@@ -115,14 +117,6 @@ class Beeble:
         """Read the list, whichever jobs it holds; those that were not asked for are among them."""
         return self.read_list(response, account, Request("GET", account.base_url)).readings
 
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: a look signs all of a job's URLs afresh."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("beeble has no request that renews one file's URL")
-
     def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
         """List jobs. There is no filter by time: paging stops where the window begins."""
         return windowed(_get(account, _JOBS, {"limit": str(_PAGE)}), since, until)
@@ -140,18 +134,6 @@ class Beeble:
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """The account's own limits and usage, which needs nothing but the key."""
         return (Probe("account info", _get(account, "/v1/account/info")),)
-
-    def read_error(self, http: int, body: bytes) -> Fault:
-        """Read `{"error": {"code", "message"}}`, or a gateway's page."""
-        return read_fault(body)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """Nothing is signed."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Nothing is signed."""
-        raise Unreadable("beeble publishes no keys")
 
 
 def _get(account: Account, path: str, query: dict[str, str] | None = None) -> Request:

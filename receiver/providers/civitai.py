@@ -5,14 +5,12 @@ Its events are read in `civitai_events`, its documents in `civitai_workflow`, it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
-from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import (
     Account,
@@ -29,11 +27,11 @@ from receiver.providers.civitai_errors import ERRORS
 from receiver.providers.civitai_events import read_event
 from receiver.providers.civitai_outputs import blob
 from receiver.providers.civitai_workflow import described, read_workflow
-from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import flag, rows, text
 from receiver.providers.ids import checked, quoted
 from receiver.providers.instants import rfc3339
 from receiver.providers.jsonbody import strict
+from receiver.providers.lacking import Lacking
 from receiver.providers.tokens import check_token
 
 _OK = frozenset({200})
@@ -43,8 +41,11 @@ _BLOBS = "/v2/consumer/blobs"
 _PAGE = 100
 
 
-class Civitai:
-    """The provider `civitai`. Stateless; implements `receiver.providers.base.Provider`."""
+class Civitai(Lacking):
+    """The provider `civitai`. Stateless; implements `receiver.providers.base.Provider`.
+
+    QueryWorkflows filters by tag and date, not by ids, so there is no read for many.
+    """
 
     name = "civitai"
     habits = Habits(
@@ -104,14 +105,6 @@ class Civitai:
             raise Unreadable("upstream answered with another workflow than the one asked for")
         return read_workflow(document, workflow_id, snapshot=True)
 
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: QueryWorkflows filters by tag and date, not by ids."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("civitai has no request that answers for many workflows by their ids")
-
     def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
         """Ask RefreshBlob for a fresh URL. It also restarts upstream's 30-day clock for the file (R17).
 
@@ -162,18 +155,6 @@ class Civitai:
         """One listing of one workflow: it needs the token and nothing else."""
         query = {"take": "1", "hideMatureContent": "false"}
         return (Probe("list one workflow", _get(account, _WORKFLOWS, query)),)
-
-    def read_error(self, http: int, body: bytes) -> Fault:
-        """Read problem details, the bare string of a 403, or a gateway's page."""
-        return read_fault(body)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """Nothing is signed."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Nothing is signed."""
-        raise Unreadable("civitai publishes no keys")
 
 
 def _get(account: Account, path: str, query: dict[str, str]) -> Request:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import orjson
 
-from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
+from receiver.ledger.records import JsonObject, Level, Observation, Reading, Trust
 from receiver.ledger.states import Status
 from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
@@ -36,6 +36,7 @@ from receiver.providers.fields import Names, facts, percent, rows, text, word
 from receiver.providers.ids import checked, is_id, quoted
 from receiver.providers.instants import from_unix, instant
 from receiver.providers.jsonbody import as_object, parse, parse_object
+from receiver.providers.lacking import Lacking
 from receiver.providers.signing import check_proofs
 from receiver.providers.tasks import error_fact, file_at, files, submitted
 from receiver.providers.windows import paged, windowed
@@ -71,8 +72,11 @@ _NAMES: Names = {
 _TAKEN = frozenset({"id", "status", "progress", "results", "error", "created", "created_at", _HOOK})
 
 
-class EvoLink:
-    """The provider `evolink`. Stateless; implements `receiver.providers.base.Provider`."""
+class EvoLink(Lacking):
+    """The provider `evolink`. Stateless; implements `receiver.providers.base.Provider`.
+
+    No link is renewed by itself: a look shows a task's links again.
+    """
 
     name = "evolink"
     habits = Habits(
@@ -146,14 +150,6 @@ class EvoLink:
                 continue
         return tuple({reading.workflow_id: reading for reading in readings}.values())
 
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: a look shows a task's links again."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("evolink has no request that renews one file's URL")
-
     def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
         """List tasks by page [E-cli]. There is no filter by time: paging stops where the window begins."""
         return windowed(_ask(account, _TASKS, {"page": "1", "page_size": str(_PAGE)}), since, until)
@@ -188,14 +184,6 @@ class EvoLink:
         if fault.code is None or not fault.code.isdecimal():
             return fault
         return Fault(_type(body), fault.message, fault.request_id, fault.fields)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """Nothing is signed."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Nothing is signed."""
-        raise Unreadable("evolink publishes no keys")
 
 
 def _ask(account: Account, path: str, query: dict[str, str] | None = None) -> Request:

@@ -7,12 +7,10 @@ only below its evaluation, whose id no event tells: for those the locator needs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
-from receiver.providers.advice import Fault
+from receiver.ledger.records import JsonObject, Level, Observation, Reading, Trust
 from receiver.providers.answers import answered
 from receiver.providers.base import (
     Account,
@@ -25,11 +23,11 @@ from receiver.providers.base import (
     Unreadable,
     UpstreamRefused,
 )
-from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import word
 from receiver.providers.ids import checked, is_id, quoted
 from receiver.providers.instants import from_unix
 from receiver.providers.jsonbody import parse_object
+from receiver.providers.lacking import Lacking
 from receiver.providers.openai_errors import ERRORS
 from receiver.providers.openai_objects import (
     KINDS,
@@ -51,8 +49,12 @@ _PAGE = 100
 _BATCHES = "/batches"
 
 
-class OpenAI:
-    """The provider `openai`. Stateless; implements `receiver.providers.base.Provider`."""
+class OpenAI(Lacking):
+    """The provider `openai`. Stateless; implements `receiver.providers.base.Provider`.
+
+    Files are downloaded with the key, under an address that stays the same: nothing is to be renewed. Each hook has a
+    shared secret, shown when it is made.
+    """
 
     name = "openai"
     habits = Habits(
@@ -126,22 +128,6 @@ class OpenAI:
             raise Unreadable("upstream answered with another object than the one asked for")
         return read_object(document, workflow_id, snapshot=True)
 
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: objects cannot be asked for by several ids."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("openai has no request that answers for many objects by their ids")
-
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: files are downloaded with the key, under an address that stays the same."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("openai has no request that renews one file's URL")
-
     def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
         """List batches, newest first. Responses cannot be listed, and the Videos API ends in 2026."""
         return windowed(_get(account, _BATCHES, {"limit": str(_PAGE)}), since, until)
@@ -159,18 +145,6 @@ class OpenAI:
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """One listing of one batch: it needs the key and the right to read."""
         return (Probe("list one batch", _get(account, _BATCHES, {"limit": "1"})),)
-
-    def read_error(self, http: int, body: bytes) -> Fault:
-        """Read `{"error": {"code", "message", "type", "param"}}`, or a gateway's page."""
-        return read_fault(body)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """None: each hook has a shared secret, shown when it is made."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Never asked for."""
-        raise Unreadable("openai publishes no keys")
 
 
 def _get(account: Account, path: str, query: dict[str, str] | None = None) -> Request:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -11,12 +10,13 @@ from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Re
 from receiver.ledger.states import Status
 from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
-from receiver.providers.base import Account, Habits, Inbound, Page, Probe, Request, Response, Unreadable
+from receiver.providers.base import Account, Habits, Inbound, Probe, Request, Response, Unreadable
 from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import Names, facts, text, word
 from receiver.providers.ids import checked, is_id, quoted
 from receiver.providers.instants import from_unix, instant
 from receiver.providers.jsonbody import parse_object
+from receiver.providers.lacking import Lacking
 from receiver.providers.openrouter_errors import ERRORS
 from receiver.providers.schemes import OPENROUTER
 from receiver.providers.signing import check_proofs
@@ -46,8 +46,11 @@ _TAKEN = frozenset(
 )
 
 
-class OpenRouter:
-    """The provider `openrouter`. Stateless; implements `receiver.providers.base.Provider`."""
+class OpenRouter(Lacking):
+    """The provider `openrouter`. Stateless; implements `receiver.providers.base.Provider`.
+
+    No listing of generations is documented.
+    """
 
     name = "openrouter"
     habits = Habits(
@@ -108,30 +111,6 @@ class OpenRouter:
         blobs = _blobs(document, workflow_id)
         return Reading(workflow_id, (_observed(document),), blobs, snapshot=True, complete=True)
 
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: generations cannot be asked for by several ids."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("openrouter has no request that answers for many generations by their ids")
-
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: only a look tells a file's URL."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("openrouter has no request that renews one file's URL")
-
-    def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
-        """None: no listing of generations is documented."""
-        return None
-
-    def read_list(self, response: Response, account: Account, asked: Request) -> Page:
-        """Never asked for."""
-        raise Unreadable("openrouter has no list of generations")
-
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """The key's own limits and usage [doc: api-reference/api-keys]."""
         return (Probe("read the key", _get(account, "/key")),)
@@ -140,14 +119,6 @@ class OpenRouter:
         """Read `{"error": {"code": int, "message", "metadata"}}`; a code that only repeats the status is left out."""
         fault = read_fault(body)
         return Fault(None, fault.message, fault.request_id, fault.fields) if fault.code == str(http) else fault
-
-    def keys_request(self, account: Account) -> Request | None:
-        """None: the workspace has a shared secret."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Never asked for."""
-        raise Unreadable("openrouter publishes no keys")
 
 
 def _get(account: Account, path: str) -> Request:

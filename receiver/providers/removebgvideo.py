@@ -5,19 +5,17 @@ Its deliveries, whose bodies are not documented, are read in `removebgvideo_even
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from receiver.ledger.records import BlobSeen, JsonObject, Reading, Trust
+from receiver.ledger.records import JsonObject, Reading, Trust
 from receiver.ledger.states import Status
-from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import Account, Habits, Inbound, Page, Probe, Request, Response, Unreadable
-from receiver.providers.envelopes import read_fault
 from receiver.providers.ids import checked, quoted
 from receiver.providers.jsonbody import as_object, parse
+from receiver.providers.lacking import Lacking
 from receiver.providers.removebgvideo_errors import ERRORS
 from receiver.providers.removebgvideo_events import DELIVERY_ID, EVENT, read_event
 from receiver.providers.removebgvideo_job import HOOK, described, job_in, named, observed, output
@@ -34,8 +32,12 @@ _PAGE = 20
 _LISTS = ("jobs", "data", "items", "results")
 
 
-class RemoveBGVideo:
-    """The provider `removebgvideo`. Stateless; implements `receiver.providers.base.Provider`."""
+class RemoveBGVideo(Lacking):
+    """The provider `removebgvideo`. Stateless; implements `receiver.providers.base.Provider`.
+
+    No read for many: the list's form is not documented well enough. No link is renewed by itself: a look shows the
+    job's URL again, and `/api/download` tells no more (UPSTREAMS §4.5).
+    """
 
     name = "removebgvideo"
     habits = Habits(
@@ -82,22 +84,6 @@ class RemoveBGVideo:
             raise Unreadable("upstream answered with another job than the one asked for")
         return Reading(workflow_id, (observed(job),), output(job, workflow_id), snapshot=True, complete=True)
 
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: the list's form is not documented well enough to answer for many."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("removebgvideo has no request that answers for many jobs by their ids")
-
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: a look shows the job's URL again, and `/api/download` tells no more (UPSTREAMS §4.5)."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("removebgvideo has no request that renews one file's URL by itself")
-
     def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
         """List jobs [spec: R-py]. There is no filter by time: paging stops where the window begins."""
         return windowed(_get(account, _JOBS, {"limit": str(_PAGE), "offset": "0"}), since, until)
@@ -119,18 +105,6 @@ class RemoveBGVideo:
             for name, path in (("health", "/health"), ("pricing", "/api/pricing"))
         ]
         return (*open_to_all, Probe("usage summary", _get(account, "/v1/usage/summary", {"days": "1"})))
-
-    def read_error(self, http: int, body: bytes) -> Fault:
-        """Read `{"error": {"code", "message", "request_id"}}`, a top-level `message`, plain text or a proxy's page."""
-        return read_fault(body)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """Signatures are made with a shared secret."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Signatures are made with a shared secret."""
-        raise Unreadable("removebgvideo publishes no keys")
 
 
 def _get(account: Account, path: str, query: dict[str, str] | None = None) -> Request:

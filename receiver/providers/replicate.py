@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
 from receiver.ledger.states import Status
-from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import Account, Habits, Inbound, Page, Probe, Request, Response, Unreadable
-from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import Names, facts, text, word
 from receiver.providers.ids import checked, quoted
 from receiver.providers.instants import instant
 from receiver.providers.jsonbody import as_object, parse_object
+from receiver.providers.lacking import Lacking
 from receiver.providers.output_urls import files_in
 from receiver.providers.replicate_errors import ERRORS
 from receiver.providers.schemes import STANDARD_V1
@@ -58,8 +56,12 @@ _PERCENT = re.compile(r"(\d{1,3})%\|", re.ASCII)
 _TAIL = 2000  # characters of the logs; the last line is what counts
 
 
-class Replicate:
-    """The provider `replicate`. Stateless; implements `receiver.providers.base.Provider`."""
+class Replicate(Lacking):
+    """The provider `replicate`. Stateless; implements `receiver.providers.base.Provider`.
+
+    An output's URL is the same until the file is deleted, and then nothing brings it back. Deliveries are signed with a
+    shared secret, which `GET /webhooks/default/secret` shows.
+    """
 
     name = "replicate"
     habits = Habits(
@@ -109,22 +111,6 @@ class Replicate:
             raise Unreadable("upstream answered with another prediction than the one asked for")
         return _read(document, workflow_id, snapshot=True)
 
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: predictions cannot be asked for by several ids."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("replicate has no request that answers for many predictions by their ids")
-
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: an output's URL is the same until the file is deleted, and then nothing brings it back."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("replicate has no request that renews one file's URL")
-
     def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
         """List predictions, newest first. No filter by time is documented: paging stops where the window begins."""
         return windowed(_get(account, _PREDICTIONS), since, until)
@@ -141,18 +127,6 @@ class Replicate:
     def probes(self, account: Account) -> tuple[Probe, ...]:
         """The account the token belongs to, which needs nothing but the token."""
         return (Probe("read the account", _get(account, "/account")),)
-
-    def read_error(self, http: int, body: bytes) -> Fault:
-        """Read problem details, as Replicate writes its errors, or a gateway's page."""
-        return read_fault(body)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """None: deliveries are signed with a shared secret (`GET /webhooks/default/secret` shows it)."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Never asked for."""
-        raise Unreadable("replicate publishes no keys")
 
 
 def _get(account: Account, path: str) -> Request:

@@ -6,29 +6,25 @@ deliveries are final, and no key is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from receiver.ledger.records import BlobSeen, JsonObject, Level, Observation, Reading, Trust
-from receiver.providers.advice import Fault
 from receiver.providers.answers import answered
 from receiver.providers.base import (
     Account,
     Habits,
     Inbound,
-    Page,
-    Probe,
     Request,
     Response,
     Unreadable,
     UpstreamRefused,
 )
-from receiver.providers.envelopes import read_fault
 from receiver.providers.fields import MAX_WORD
 from receiver.providers.ids import checked, is_id, quoted
 from receiver.providers.instants import from_unix, instant
 from receiver.providers.jsonbody import parse_object
+from receiver.providers.lacking import Lacking
 from receiver.providers.output_urls import files_in
 from receiver.providers.schemes import STANDARD_V1, STANDARD_V1A, SVIX_V1, SVIX_V1A
 from receiver.providers.signing import check_proofs, delivery_id, secrets_problem
@@ -42,8 +38,11 @@ _HOOKS = frozenset({"webhook", "webhook_url", "webhookUrl", "callback", "callbac
 _IDS = ("id", "task_id", "job_id", "request_id")
 
 
-class StandardWebhooks:
-    """The provider `standard-webhooks`. Stateless; implements `receiver.providers.base.Provider`."""
+class StandardWebhooks(Lacking):
+    """The provider `standard-webhooks`. Stateless; implements `receiver.providers.base.Provider`.
+
+    One address for one id is all that can be configured.
+    """
 
     name = "standard-webhooks"
     habits = Habits(
@@ -125,46 +124,6 @@ class StandardWebhooks:
             raise Unreadable(f"the answer has no status at {_named(options.answer.status)}; see options.answer")
         blobs = _blobs(document, workflow_id, options.answer)
         return Reading(workflow_id, (found,), blobs, snapshot=True, complete=True)
-
-    def bulk_status(self, workflow_ids: Sequence[str], account: Account) -> Request | None:
-        """None: one address for one id is all that can be configured."""
-        return None
-
-    def read_bulk(self, response: Response, account: Account) -> tuple[Reading, ...]:
-        """Never asked for."""
-        raise Unreadable("standard-webhooks has no request that answers for many workflows")
-
-    def relink(self, workflow_id: str, blob_id: str, account: Account) -> Request | None:
-        """None: only a look may tell a fresh URL."""
-        return None
-
-    def read_relink(self, workflow_id: str, response: Response, account: Account) -> BlobSeen:
-        """Never asked for."""
-        raise Unreadable("standard-webhooks has no request that renews one file's URL")
-
-    def list(self, since: datetime, until: datetime, account: Account) -> Request | None:
-        """None: no listing can be configured."""
-        return None
-
-    def read_list(self, response: Response, account: Account, asked: Request) -> Page:
-        """Never asked for."""
-        raise Unreadable("standard-webhooks has no listing")
-
-    def probes(self, account: Account) -> tuple[Probe, ...]:
-        """None: there is no address that every upstream has."""
-        return ()
-
-    def read_error(self, http: int, body: bytes) -> Fault:
-        """Read an error of any of the usual shapes."""
-        return read_fault(body)
-
-    def keys_request(self, account: Account) -> Request | None:
-        """None: public keys (`whpk_…`) are configured, not published."""
-        return None
-
-    def read_keys(self, response: Response) -> JsonObject:
-        """Never asked for."""
-        raise Unreadable("standard-webhooks has no published keys")
 
 
 def _options(account: Account) -> Options:

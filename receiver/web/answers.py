@@ -54,13 +54,12 @@ def tagged_bytes(
     """Return bytes with an ETag, as `tagged` does. They must hold no secret any more."""
     tag = f'"{sha256(body).hexdigest()[:32]}"'
     given = {**KEEPABLE, **(headers or {}), "etag": tag}
-    if status == 200 and _names(request.headers.get("if-none-match"), tag):
+    if status == 200 and holds(request, tag):
         return Response(None, 304, given)
     return Response(body, status, given, media)
 
 
-def _names(header: str | None, tag: str) -> bool:
-    """Whether an `If-None-Match` names a tag. What is weak compares as what is strong (RFC 9110 §13.1.2)."""
-    if header is None:
-        return False
+def holds(request: Request, tag: str) -> bool:
+    """Whether a client has what a tag names (`If-None-Match`, where weak compares as strong: RFC 9110 §13.1.2)."""
+    header = request.headers.get("if-none-match", "")
     return any(one.strip().removeprefix("W/") in ("*", tag) for one in header.split(","))

@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from receiver.ledger import copies
 from receiver.logs import log_event
 from receiver.shelves import Shelf, ShelfTrouble
+from receiver.web.answers import holds
 from receiver.web.site import Site
 
 # What a browser shows and cannot be made to run anything by; SVG, PDF and HTML are not among them.
@@ -49,7 +50,7 @@ async def served(site: Site, request: Request, source: str, blob_id: str) -> Res
     if row is None:
         return None
     headers = {**_FENCED, **_described(row)}
-    if _names(request.headers.get("if-none-match"), headers["etag"]):
+    if holds(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     size = int(row["size"])
     wanted = request.headers.get("range", "")
@@ -100,14 +101,6 @@ def _described(row: Any) -> dict[str, str]:
         "content-disposition": f"{'inline' if inline else 'attachment'}; {name}",
         "etag": f'"{row["sha256"]}"',
     }
-
-
-def _names(header: str | None, etag: str) -> bool:
-    """Whether an If-None-Match names this copy; comparison is weak there (RFC 9110, 13.1.2)."""
-    if header is None:
-        return False
-    named = [one.strip().removeprefix("W/") for one in header.split(",")]
-    return etag in named or named == ["*"]
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver.web.answers import holds
+
 _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -69,6 +71,6 @@ async def static(request: Request) -> Response:
         "cross-origin-resource-policy": "same-origin",
         "etag": f'"{found.mark}"',
     }
-    if request.headers.get("if-none-match") == headers["etag"]:
+    if holds(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     return Response(found.body, 200, headers, found.kind)
