@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.counters import Counters
 from receiver.ledger.ahead import Ahead
 from receiver.ledger.apply import apply
 from receiver.ledger.database import Database, LedgerError
@@ -32,6 +33,7 @@ from receiver.suspects import Suspects
 
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
 BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
+STUMBLED = 0.2  # seconds of rest after a mistake of ours that is no batch's fault
 SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
 
 # A workflow that somebody holds must not hold up all the others.
@@ -45,22 +47,6 @@ class IntakeFull(Exception):
 
 class IntakeUnavailable(Exception):
     """No commit is to be had just now, or it is in doubt: the delivery must come again. It may have been kept."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the intake has done since its start. `queued` and `held` (bytes) are as of now, times are in seconds."""
-
-    queued: int = 0
-    held: int = 0
-    batches: int = 0
-    committed: int = 0
-    quarantined: int = 0  # entries the ledger could not take as they were
-    failed: int = 0  # entries answered IntakeUnavailable
-    failing_since: float | None = None  # monotonic; None once a commit went well
-    failed_at: float = 0.0  # monotonic, of the last commit that failed
-    last_batch: int = 0
-    last_commit: float = 0.0
 
 
 class _Waiting(NamedTuple):
@@ -173,8 +159,11 @@ class Intake:
                 while self._queue or self._apart:
                     self._busy_since = began = time.monotonic()
                     batch = list(self._next_batch())
-                    await self._settle(batch)
-                    await self._try_suspects(time.monotonic() - began)
+                    try:
+                        await self._settle(batch)
+                        await self._try_suspects(time.monotonic() - began)
+                    except Exception as error:  # noqa: BLE001 - a bug of ours; whoever comes next must not suffer from it
+                        await self._stumble(batch, error)
                 self._busy_since = None
                 if not self._open:
                     return
@@ -189,6 +178,14 @@ class Intake:
             self._apart.clear()
             self.counters.queued = self.counters.held = 0
             await self.ahead.close()
+
+    async def _stumble(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        """Go on after a mistake of ours outside any transaction: everyone concerned is answered that it is in doubt."""
+        log_event("intake stumbled", level="error", error=error, deliveries=len(batch) + len(self._apart))
+        self._refuse([*batch, *self._apart], self._fails("the receiver made a mistake"))
+        self.counters.held -= sum(len(waiting.entry.body) for waiting in self._apart)
+        self._apart.clear()
+        await asyncio.sleep(STUMBLED)  # should it happen each time, there is time for others between
 
     def _next_batch(self) -> Iterator[_Waiting]:
         size = 0
@@ -344,6 +341,10 @@ class Intake:
 
     def _unavailable(self, error: Exception) -> IntakeUnavailable:
         self._say_failed.log(error=error)
+        return self._fails(str(error) if isinstance(error, LedgerError) else "the database failed to commit")
+
+    def _fails(self, why: str) -> IntakeUnavailable:
+        """Return what whoever waits is answered, and note that commits fail just now: `/readyz` tells."""
         self.counters.failed_at = time.monotonic()
         self.counters.failing_since = self.counters.failing_since or self.counters.failed_at
-        return IntakeUnavailable(str(error) if isinstance(error, LedgerError) else "the database failed to commit")
+        return IntakeUnavailable(why)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -303,3 +305,12 @@ async def test_what_has_to_ask_the_database_takes_nobody_with_it(on_postgres: Da
     assert (intake.ahead.committed, intake.ahead.mistaken, intake.counters.last_batch) == (3, 0, 1)
     await intake.stop()
     assert len(await rows(on_postgres, evidence)) == 20 + len(jobs) + 19
+
+
+async def test_a_mistake_of_ours_is_answered_and_ends_nothing(intake: Intake) -> None:
+    odd = replace(good(1), workflow_id=["no", "name"])  # nothing that could be looked up, not even among suspects
+    odd_one, neighbour = await asyncio.wait_for(settled(submit(intake, [odd, good(2)])), 30)
+    assert isinstance(odd_one, IntakeUnavailable)
+    assert isinstance(neighbour, (Result, IntakeUnavailable))
+    assert (await asyncio.wait_for(intake.submit(good(3)), 30)).outcome is Outcome.APPLIED
+    assert intake.silent_for(time.monotonic()) < 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ from receiver.web.auth import needs
 from receiver.web.door import Door
 from receiver.web.site import Site
 
+STUCK = 60.0  # seconds of silence of the committer, who gives a sign at each try; no try waits for half as long
 FAILURES_COUNT_FOR = 10.0  # seconds after a commit failed, when none was tried since
 
 
@@ -39,7 +41,11 @@ async def healthz(request: Request) -> Response:
     """Alive: 200; 503 with their names when a loop has gone silent, so that whoever watches starts us anew."""
     site = site_of(request)
     silent = site.beats.silent(clock())
-    told = {name: round(seconds, 1) for name, seconds in silent.items()}
+    quiet = _silent(site)
+    if quiet > STUCK and not site.stopping.is_set():
+        silent["intake"] = quiet
+    # One that is no more has been silent for ever, which JSON cannot say.
+    told = {name: round(seconds, 1) if math.isfinite(seconds) else None for name, seconds in silent.items()}
     status = "silent" if silent else "alive"
     return answer(site, {"status": status, "version": __version__, "silent": told}, 503 if silent else 200)
 
@@ -115,10 +121,15 @@ async def _registry(site: Site) -> CollectorRegistry:
         ("committed", "Deliveries committed by this process", counters.committed),
         ("failed", "Deliveries this process answered 503", counters.failed),
         ("commit_seconds", "How long the last commit took", counters.last_commit),
+        ("silent_seconds", "For how long the committer has given no sign although there is work", _silent(site)),
     ):
         Gauge(f"hookledger_intake_{name}", text, registry=registry).set(value)
     registry.register(_Doorkeeper(site.door))
     return registry
+
+
+def _silent(site: Site) -> float:
+    return site.intake.silent_for(time.monotonic())
 
 
 class _Doorkeeper(Collector):

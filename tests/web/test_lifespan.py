@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from receiver.ledger.database import Database
 from receiver.ledger.operations import rejections
+from receiver.web.health import STUCK
 from receiver.web.rejections import Rejections
 from tests.web.client import ask, connect, event, head, read_answer
 from tests.web.conftest import Receiving
-from tests.web.rows import rows
+from tests.web.rows import blocked, rows
 
 
 async def test_a_reconciler_that_dies_is_told_by_healthz_and_deliveries_go_on(
@@ -33,6 +35,28 @@ async def test_a_reconciler_that_just_ends_is_told_too(receiving: Receiving) -> 
 
     async with receiving(daemon=ends) as running:
         assert (await ask("GET", f"{running.url}/healthz")).status == 503
+
+
+async def test_an_intake_that_is_no_more_is_told_by_healthz_and_deliveries_are_sent_again(receiving: Receiving) -> None:
+    async with receiving() as running:
+        assert (await ask("GET", f"{running.url}/healthz")).status == 200
+        await running.site.intake.stop()
+        answer = await ask("GET", f"{running.url}/healthz")
+        assert (answer.status, answer.json["silent"]) == (503, {"intake": None})
+        refused = await ask("POST", running.hook(), event("wf-1", "failed"))
+        assert (refused.status, "retry-after" in refused.headers) == (503, True)
+
+
+async def test_an_intake_that_gives_no_sign_for_long_is_told(receiving: Receiving, database_url: str) -> None:
+    async with receiving() as running, blocked(database_url):
+        waits = asyncio.create_task(ask("POST", running.hook(), event("wf-1", "failed")))
+        for _ in range(500):
+            if running.site.intake.silent_for(time.monotonic()) > 0:
+                break
+            await asyncio.sleep(0.01)
+        assert (await ask("GET", f"{running.url}/healthz")).status == 200
+        assert running.site.intake.silent_for(time.monotonic() + 2 * STUCK) > STUCK
+        await waits
 
 
 async def test_the_reconciler_gets_its_parts_beats_and_is_told_to_end(receiving: Receiving, database: Database) -> None:
