@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from receiver.counters import Counters
 from receiver.ledger.ahead import Ahead
 from receiver.ledger.apply import apply
+from receiver.ledger.aside import HEAVY
 from receiver.ledger.database import Database, LedgerError
 from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
@@ -33,9 +34,7 @@ from receiver.suspects import Suspects
 
 TRIES = 3  # of one batch that PostgreSQL aborts in favour of another transaction
 BATCH_BYTES = 32 * 2**20  # bodies in one transaction; the statement that carries them is built in memory
-STUMBLED = 0.2  # seconds of rest after a mistake of ours that is no batch's fault
 SUSPECTS = 4  # one place in so many of the queue is for deliveries of workflows that were poison lately
-
 # A workflow that somebody holds must not hold up all the others.
 WAIT_NO_LONGER = 1.0
 CAREFUL_FOR = 10.0  # seconds after that in which a batch first sees which of its workflows can be had
@@ -180,18 +179,19 @@ class Intake:
             await self.ahead.close()
 
     async def _stumble(self, batch: Sequence[_Waiting], error: Exception) -> None:
-        """Go on after a mistake of ours outside any transaction: everyone concerned is answered that it is in doubt."""
+        """Go on after a mistake of ours outside any transaction; what became of these deliveries nobody knows."""
         log_event("intake stumbled", level="error", error=error, deliveries=len(batch) + len(self._apart))
         self._refuse([*batch, *self._apart], self._fails("the receiver made a mistake"))
         self.counters.held -= sum(len(waiting.entry.body) for waiting in self._apart)
         self._apart.clear()
-        await asyncio.sleep(STUMBLED)  # should it happen each time, there is time for others between
+        await asyncio.sleep(0.2)  # should it happen each time, there is time for others between
 
     def _next_batch(self) -> Iterator[_Waiting]:
-        size = 0
-        for _ in range(min(self._max_batch, len(self._queue))):
+        size = weight = 0
+        for place in range(min(self._max_batch, len(self._queue))):
             size += len(self._queue[0].entry.body)
-            if size > BATCH_BYTES and size > len(self._queue[0].entry.body):
+            weight += self._queue[0].entry.weight
+            if place and (size > BATCH_BYTES or weight > HEAVY):
                 break
             waiting = self._queue.popleft()
             self.counters.queued = len(self._queue)

@@ -31,7 +31,7 @@ from receiver.ledger.faults import HELD, data_at_fault, sqlstate
 from receiver.ledger.line import Line
 from receiver.ledger.merge import new_state
 from receiver.ledger.nodes import WorkflowState
-from receiver.ledger.recent import Copy, Key, Recent
+from receiver.ledger.recent import LARGEST, Copy, Key, Recent
 from receiver.ledger.records import EvidenceKind
 from receiver.ledger.rows import settled
 from receiver.ledger.taking import first_via
@@ -220,7 +220,7 @@ class Ahead:
 
 def _simple(entry: Entry) -> bool:
     """Whether an entry is a believed delivery that was understood and names its workflow, of a source whose files are
-    not copied."""
+    not copied, and of no more than is remembered of one."""
     return (
         entry.kind is EvidenceKind.DELIVERY
         and bool(entry.workflow_id)  # else it is to be found by its ref
@@ -230,6 +230,7 @@ def _simple(entry: Entry) -> bool:
         and not entry.policy.collect
         and entry.look is None
         and entry.told is None
+        and entry.weight <= LARGEST
     )
 
 

@@ -6,7 +6,7 @@ checks, then dedupe keys), so that batches of several processes cannot block eac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +24,7 @@ from receiver.ledger import (
     store,
     vanishing,
 )
+from receiver.ledger.aside import aside
 from receiver.ledger.batch import Batch, decide, gather, outcome_of, plan
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.recent import Recent
@@ -50,13 +51,14 @@ async def apply(
     before = figures.marks(batch.states, batch.created)
     quota = await hints.take_quota(connection, entries, batch.checks, batch.states, now)
     fresh = await _recognise(connection, entries, batch, quota)
-    results = [outcome_of(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
+    weight = sum(entry.weight for entry in entries) + sum(state.weight for state in batch.states.values())
+    results = await aside(weight, _outcomes, batch, entries, fresh, quota)
     for decision in await vanishing.forgotten(connection, entries, batch.states, batch.checks):
         decide(batch, decision)
     policies = {(entry.source, entry.workflow_id): entry.policy for entry in entries if entry.workflow_id is not None}
     touched = [(batch.states[key], policy) for key, policy in policies.items() if key in batch.states]
     batch.copies = await copies.attend(connection, touched, now)
-    plan(batch, policies)
+    await aside(weight, plan, batch, policies)
     changed = figures.of_batch(entries, results, batch.states, before, policies, now)
     await _write(connection, batch, changed)
     for entry, result in zip(entries, results, strict=True):
@@ -68,6 +70,12 @@ async def apply(
         disputed.update((one.source, one.subject) for one in batch.raised)
         recent.offer(batch.checks, batch.known_keys, disputed)
     return results
+
+
+def _outcomes(
+    batch: Batch, entries: Sequence[Entry], fresh: Mapping[int, str], quota: Mapping[int, hints.Verdict]
+) -> list[Result]:
+    return [outcome_of(batch, entry, fresh.get(n), quota.get(n)) for n, entry in enumerate(entries)]
 
 
 async def _lock(connection: AsyncConnection, batch: Batch, entries: Sequence[Entry], recent: Recent | None) -> None:
@@ -148,7 +156,7 @@ async def _write(connection: AsyncConnection, batch: Batch, changed: figures.Amo
     states = batch.states.values()
     out = Together(connection.dialect.name)
     await store.end_runs(connection, states)
-    gather(out, batch, changed)
+    await aside(sum(state.weight for state in states), gather, out, batch, changed)
     checks.learn(batch.checks, await out.run(connection))
     await labels.write(connection, states)
     if batch.raised:

@@ -19,6 +19,7 @@ from sqlalchemy import Boolean, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import driver
+from receiver.ledger.aside import aside
 from receiver.ledger.columns import Instant, Json, Labels, instant_to_text, json_to_text
 from receiver.ledger.statements import binary, insert_sql, quoted, select_sql, update_sql
 
@@ -200,7 +201,7 @@ async def by_keys(
     """
     columns = (*(column.name for column in table.columns), *system)
     rows = await _select(connection, table, key, values, columns, lock=lock)
-    return decode(table, connection.dialect.name, rows, raw, system)
+    return await aside(len(rows), decode, table, connection.dialect.name, rows, raw, system)
 
 
 async def columns_by_keys(

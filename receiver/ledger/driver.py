@@ -14,6 +14,8 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from receiver.ledger.aside import aside
+
 Row = Sequence[Any]
 
 
@@ -43,7 +45,7 @@ async def fetch(connection: AsyncConnection, sql: str, values: Sequence[Any]) ->
 async def run_many(connection: AsyncConnection, sql: str, rows: Sequence[Row]) -> None:
     """Run one statement for each row of values, on SQLite. Raises sqlalchemy.exc.DBAPIError."""
     try:
-        of(connection).executemany(sql, rows)
+        await aside(len(rows), of(connection).executemany, sql, rows)
     except sqlite.Error as error:
         translate(sql, error)
 

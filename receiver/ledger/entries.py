@@ -86,6 +86,11 @@ class Entry:
         return self.trust is Trust.HINT
 
     @property
+    def weight(self) -> int:
+        """Of how many steps, jobs and files it speaks: nearly all that it costs to take in."""
+        return 0 if self.reading is None else len(self.reading.observations) + len(self.reading.blobs)
+
+    @property
     def creates(self) -> bool:
         """Whether a workflow nobody knows comes into being with this."""
         return self.reading is not None and self.workflow_id is not None and not self.hint

@@ -177,6 +177,11 @@ class WorkflowState:
         self.node.dirty = self.retold = True
         return True
 
+    @property
+    def weight(self) -> int:
+        """How many steps, jobs and files hang on it."""
+        return len(self.steps) + len(self.jobs) + len(self.blobs)
+
     def marks(self) -> list[Node | Blob]:
         """Return everything that carries a mark of having changed."""
         return [self.node, *self.steps.values(), *self.jobs.values(), *self.blobs.values()]

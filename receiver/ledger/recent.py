@@ -83,7 +83,7 @@ class Recent:
         """Keep what has just been committed."""
         for state in {id(one): one for one in states if one is not None}.values():
             key = (state.source, state.id)
-            if len(state.steps) + len(state.jobs) + len(state.blobs) > LARGEST:
+            if state.weight > LARGEST:
                 self._copies[key] = Copy(None, None)
                 continue
             store.settle(state)

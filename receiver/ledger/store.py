@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import bulk, rows
+from receiver.ledger.aside import aside
 from receiver.ledger.merge import new_state
 from receiver.ledger.nodes import Node, WorkflowState
 from receiver.ledger.records import Transition
@@ -79,11 +80,27 @@ async def _load(
 
 async def _load_children(connection: AsyncConnection, states: Mapping[int, WorkflowState]) -> None:
     keys = [(pk, state.run) for pk, state in sorted(states.items())]
-    for row in await bulk.by_keys(connection, steps, ("workflow", "run"), keys, raw=_RAW):
+    own = ("workflow", "run")
+    found = (
+        await bulk.by_keys(connection, steps, own, keys, raw=_RAW),
+        await bulk.by_keys(connection, jobs, own, keys, raw=_RAW),
+        await bulk.by_keys(connection, blobs, own, keys),
+    )
+    await aside(sum(map(len, found)), _hang, states, *found)
+
+
+def _hang(
+    states: Mapping[int, WorkflowState],
+    found_steps: Iterable[bulk.Mapping],
+    found_jobs: Iterable[bulk.Mapping],
+    found_blobs: Iterable[bulk.Mapping],
+) -> None:
+    """Hang what was found on the workflows it belongs to."""
+    for row in found_steps:
         states[row["workflow"]].steps[row["key"]] = rows.step_from(row)
-    for row in await bulk.by_keys(connection, jobs, ("workflow", "run"), keys, raw=_RAW):
+    for row in found_jobs:
         states[row["workflow"]].jobs[row["key"]] = rows.job_from(row)
-    for row in await bulk.by_keys(connection, blobs, ("workflow", "run"), keys):
+    for row in found_blobs:
         states[row["workflow"]].blobs[row["id"]] = rows.blob_from(row)
 
 

@@ -40,7 +40,7 @@ from receiver.web.rejections import Rejections
 from receiver.web.signers import Signers
 from receiver.web.site import Site
 
-PARSED_ASIDE = 2**20  # bytes; checking and reading a larger body takes long enough to hold up everybody else
+PARSED_ASIDE = 2**18  # bytes; checking and reading a larger body takes long enough to hold up everybody else
 ROOM = 256 * 2**20  # bytes of all bodies at once, from their first byte to their answer
 AGAIN_SOON = 5  # seconds until a delivery we could not keep is worth sending again
 AGAIN_LATER = 60  # and one beyond its source's quota, which is counted by the hour

@@ -18,7 +18,7 @@ from receiver.web.answers import site_of
 from receiver.web.problems import Problem
 from receiver.web.waiting import unknown_workflow
 
-PARSED_ASIDE = 2**20  # bytes; reading a larger body takes long enough to hold up everybody else
+PARSED_ASIDE = 2**18  # bytes; reading a larger body takes long enough to hold up everybody else
 LONGEST_WAIT = 60.0  # seconds; proxies give up on answers that take longer
 
 _WORKFLOWS = frozenset(

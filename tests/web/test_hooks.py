@@ -288,7 +288,7 @@ async def test_a_bug_while_reading_a_believed_delivery_quarantines_it(receiving:
 
 
 async def test_a_large_body_is_read_like_a_small_one(receiving: Receiving, database: Database) -> None:
-    # Above PARSED_ASIDE, so that it is read in a thread; the cap is 1 MiB in these tests, which is just as large.
+    # Above PARSED_ASIDE, so that it is read in a thread; the cap is 1 MiB in these tests.
     body = event("wf-1", "succeeded", details={"metadata": {"x": "y" * (2**20 - 200)}})
     async with receiving() as running:
         answer = await ask("POST", running.hook(), body)
