@@ -39,6 +39,7 @@ from receiver.web.limits import HELD_BACK
 from receiver.web.rejections import Rejections
 from receiver.web.signers import Signers
 from receiver.web.site import Site
+from receiver.web.whole import answer_whole
 
 PARSED_ASIDE = 2**18  # bytes; checking and reading a larger body takes long enough to hold up everybody else
 ROOM = 256 * 2**20  # bytes of all bodies at once, from their first byte to their answer
@@ -131,7 +132,8 @@ class Hooks:
         else:
             log_soon("delivery", **_told(delivery, 200, result.outcome, result.evidence))
             body = orjson.dumps({"delivery": result.evidence or None, "outcome": result.outcome})
-            await _send(send, 200, body, _JSON)
+            if not answer_whole(receive, 200, _JSON, body):
+                await _send(send, 200, body, _JSON)
         finally:
             if delivery.body is not None:
                 self._bodies.let_go(delivery.body)
