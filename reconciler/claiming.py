@@ -171,14 +171,15 @@ async def claim_due(
 
         busy = [lane for lane in URGENCY if lanes is None or lane in lanes.get(name, ())]
         for alone in one.turns:
-            await _by_turns(one, busy, take, alone=alone)
+            await by_turns(one, busy, take, alone=alone)
     return [claim for one in taken.values() for claim in one.claims]
 
 
 _Take = Callable[[str, int, bool | None, bool | None], Awaitable[list[Claim]]]
 
 
-async def _by_turns(taken: Taken, lanes: Sequence[str], take: _Take, *, alone: bool | None) -> None:
+async def by_turns(taken: Taken, lanes: Sequence[str], take: _Take, *, alone: bool | None) -> None:
+    """Have `take` claim what there is room for: of each lane its share first, then what other lanes leave over."""
     shares = taken.slots.turns.split(taken.room(None, alone=alone) or taken.room(WISHES, alone=alone), lanes)
     for borrowing in (False, True):
         still: list[str] = []

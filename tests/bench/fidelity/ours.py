@@ -26,7 +26,7 @@ from receiver.ledger.schedule import plan_check, step_types
 from receiver.ledger.states import Status
 from reconciler.brake import Health, probe_after
 from reconciler.budgets import RequestLog
-from reconciler.claiming import Taken, Task, _by_turns
+from reconciler.claiming import Taken, Task, by_turns
 from reconciler.errands import Errand, counted, errands_of
 from reconciler.lanes import URGENCY
 from reconciler.pace import Pace, Slots, backoff
@@ -190,7 +190,7 @@ class Simulation:
 
         taken = Taken(slots)
         for alone in taken.turns:
-            await _by_turns(taken, lanes, take, alone=alone)
+            await by_turns(taken, lanes, take, alone=alone)
         tasks = [task for claim in taken.claims if (task := self._decide(claim, second)) is not None]
         errands, surplus = errands_of(tasks, slots, token=f"c{self.number}")
         for task in surplus:
