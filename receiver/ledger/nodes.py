@@ -159,6 +159,7 @@ class WorkflowState:
     version: int = 0  # another with every writing: whoever holds a copy can see whether it is still true
     retold: bool = False  # `about` has changed since the database saw it
     stood: tuple[Any, ...] | None = None  # as a node's
+    bulk: int = -1  # bytes of what it tells (see `recent`); negative until somebody has reckoned
     relabelled: bool = False  # its context has changed: its labels must be written anew
 
     def put(self, name: str, value: Any) -> bool:

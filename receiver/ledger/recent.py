@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import orjson
+
 from receiver.ledger import checks, store
 from receiver.ledger.checks import Check
 from receiver.ledger.evidence import Known
@@ -19,6 +21,7 @@ Key = tuple[str, str]  # (source, id), or (source, dedupe key)
 
 MOST = 2000  # workflows
 LARGEST = 64  # steps, jobs and blobs of one; a larger one is loaded each time
+PIECES = 50_000  # of all that is remembered; see `_pieces`. Some 100 MB
 KEYS = 20_000  # dedupe keys; upstreams repeat a delivery within minutes, or not at all
 
 
@@ -28,6 +31,7 @@ class Copy:
 
     state: WorkflowState | None
     check: Check | None
+    pieces: int = 1
 
 
 class Recent:
@@ -36,8 +40,9 @@ class Recent:
     What a batch knows is offered before its commit, and kept after it.
     """
 
-    def __init__(self, most: int = MOST, keys: int = KEYS) -> None:
-        self._most, self._most_keys = most, keys
+    def __init__(self, most: int = MOST, keys: int = KEYS, pieces: int = PIECES) -> None:
+        self._most, self._most_keys, self._most_pieces = most, keys, pieces
+        self._pieces = 0  # of all copies
         self._copies: OrderedDict[Key, Copy] = OrderedDict()  # the one used longest ago first
         self._keys: OrderedDict[Key, Known] = OrderedDict()
         self._checks: dict[Key, Check] = {}
@@ -50,11 +55,14 @@ class Recent:
     def take_whole(self, keys: Iterable[Key]) -> dict[Key, Copy]:
         """Take copies out, as `take` does, with their checks."""
         self._checks, self._new_keys = {}, {}
-        return {key: copy for key in keys if (copy := self._copies.pop(key, None)) is not None}
+        found = {key: copy for key in keys if (copy := self._copies.pop(key, None)) is not None}
+        self._pieces -= sum([copy.pieces for copy in found.values()])
+        return found
 
     def put_back(self, copies: Mapping[Key, Copy]) -> None:
         """Put copies back that nobody has changed."""
-        self._copies.update(copies)
+        for key, copy in copies.items():
+            self._put(key, copy)
 
     def known(self, keys: Iterable[Key]) -> dict[Key, WorkflowState]:
         """Return copies to decide by, which stay where they are: nobody may change them."""
@@ -84,18 +92,33 @@ class Recent:
         for state in {id(one): one for one in states if one is not None}.values():
             key = (state.source, state.id)
             if state.weight > LARGEST:
-                self._copies[key] = Copy(None, None)
+                self._put(key, Copy(None, None))
                 continue
             store.settle(state)
             check = self._checks.get(key)
             if check is not None:
                 checks.settle(check)
-            self._copies[key] = Copy(state, check)
+            self._put(key, Copy(state, check, _pieces(state)))
         for key, known in self._new_keys.items():
             self._keys[key] = known
             known.new = False
         self._checks, self._new_keys = {}, {}
-        while len(self._copies) > self._most:
-            self._copies.popitem(last=False)
+        while len(self._copies) > self._most or self._pieces > self._most_pieces:
+            self._pieces -= self._copies.popitem(last=False)[1].pieces
         while len(self._keys) > self._most_keys:
             self._keys.popitem(last=False)
+
+    def _put(self, key: Key, copy: Copy) -> None:
+        before = self._copies.get(key)
+        self._copies[key] = copy
+        self._pieces += copy.pieces if before is None else copy.pieces - before.pieces
+
+
+def _pieces(state: WorkflowState) -> int:
+    """Return how much memory a copy takes, in pieces of roughly 2 KiB: the workflow, and each step, job and file, is
+    one, and each KiB of what is told of them."""
+    if state.bulk < 0:
+        facts = [node.raw_facts for node in (state.node, *state.children())]
+        told = sum([len(one if type(one) is str else orjson.dumps(one)) for one in facts])
+        state.bulk = told + len(orjson.dumps(state.about))
+    return 1 + state.weight + state.bulk // 1024

@@ -224,9 +224,13 @@ def add_transitions(out: Together, happened: Iterable[tuple[WorkflowState, Seque
 
 def settle(state: WorkflowState) -> None:
     """Note that the database holds a workflow, and all that hangs on it, as it is now: after the commit."""
+    if state.node.told or state.retold:
+        state.bulk = -1
     rows.settled(state)
     for child in state.children():
         if child.dirty:
+            if child.told:
+                state.bulk = -1
             rows.child_settled(child)
     for blob in state.blobs.values():
         blob.dirty = False

@@ -131,6 +131,33 @@ def test_no_more_copies_are_kept_than_were_asked_for() -> None:
     assert set(recent.take([("civ", f"wf-{n}") for n in range(10)])) == {("civ", f"wf-{n}") for n in (7, 8, 9)}
 
 
+def test_no_more_is_remembered_than_there_is_room_for() -> None:
+    """However few workflows tell that much: 1 + 100 pieces each, of which 350 are to be had."""
+    recent, names = Recent(pieces=350), [("civ", f"wf-{n}") for n in range(10)]
+    for _, name in names:
+        state = new_state("civ", name, at(0), "delivery")
+        state.tell("request", {"prompt": "p" * 100 * 1024})
+        recent.keep([state])
+        recent.keep([state])  # what is kept again takes no more room than before
+    assert set(recent.take(names)) == set(names[-3:])
+    small = [new_state("civ", f"small-{n}", at(0), "delivery") for n in range(350)]
+    recent.keep(small)  # what was taken out is no longer counted
+    assert len(recent.take([("civ", one.id) for one in small])) == 350
+
+
+def test_what_is_told_later_and_what_hangs_on_a_workflow_takes_up_room_too() -> None:
+    recent, state = Recent(pieces=50), new_state("civ", "wf", at(0), "delivery")
+    recent.keep([state])
+    assert recent.take([("civ", "wf")])
+    state.node.tell("reason", "r" * 60 * 1024)
+    recent.keep([state])
+    assert not recent.take([("civ", "wf")])
+    other = new_state("civ", "other", at(0), "delivery")
+    other.jobs = {str(n): new_state("civ", "x", at(0), "delivery").node for n in range(60)}
+    recent.keep([other])
+    assert not recent.take([("civ", "other")])
+
+
 async def test_a_look_whose_workflow_was_forgotten_since_it_was_claimed_does_not_bring_it_back(
     database: Database,
 ) -> None:
