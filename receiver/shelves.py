@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import stat
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -136,6 +137,24 @@ def _faults() -> tuple[type[Exception], ...]:
     return BaseError, OSError
 
 
+def private_folder(name: str, among: Path | None = None) -> Path:
+    """Return a folder of that name that is ours alone, where anybody may make folders; raises OSError.
+
+    It is found again after a restart, so that what is unfinished is not lost. Where somebody else was there first, with
+    a folder or a link, another one is made, which nobody can foresee.
+    """
+    among = among or Path(tempfile.gettempdir())
+    path = among / name
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        seen = path.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
+            return Path(tempfile.mkdtemp(prefix="hookledger-", dir=among))
+        path.chmod(0o700)
+    return path
+
+
 class BucketShelf:
     """Copies in a bucket. An upload of several parts is completed only when all of it is there.
 
@@ -145,8 +164,8 @@ class BucketShelf:
     def __init__(self, config: BucketConfig, folder: Path | None) -> None:
         from obstore.store import S3Store  # only who keeps copies in a bucket has it installed
 
-        self._name = f"bucket {config.bucket}"
-        self._unfinished = folder or Path(tempfile.gettempdir()) / f"hookledger-{os.getuid()}-{config.bucket}"
+        self._name, self._bucket = f"bucket {config.bucket}", config.bucket
+        self._unfinished = folder
         known: dict[str, Any] = {
             "region": config.region,
             "prefix": config.prefix or None,
@@ -165,7 +184,9 @@ class BucketShelf:
 
     @property
     def unfinished(self) -> Path:
-        """The configured folder, else one of this machine's temporary ones."""
+        """The configured folder, else a private one among this machine's temporary ones."""
+        if self._unfinished is None:
+            self._unfinished = private_folder(f"hookledger-{os.getuid()}-{self._bucket}")
         return self._unfinished
 
     async def keep(self, file: Path, place: str, content_type: str) -> None:

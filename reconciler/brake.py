@@ -26,6 +26,7 @@ _BELIEVED = 2
 # Looks at as many different workflows that failed one after the other, with no answer between them.
 _FAILED = 8
 # Once a probe has got through, 404s are what they seem for so long.
+_MOST_HELD = 10_000  # workflows that are to be asked about again, remembered by this process
 BELIEVED_FOR = timedelta(minutes=5)
 _FIRST_PROBE, _LAST_PROBE = 2.0, 30.0
 
@@ -60,6 +61,7 @@ class Health:
     def judge(self, workflow_id: str, answer: Answer, now: datetime, *, first: bool) -> Verdict:
         """Take in one answer about a workflow the ledger knows; `first` says that the one before was not like it."""
         if answer is Answer.SHOWN:
+            self._held.discard(workflow_id)
             self._recent.append(False)
             self._forget()
             return Verdict()
@@ -87,6 +89,8 @@ class Health:
         if len(self._lost) <= _BELIEVED or again:
             self._held.discard(workflow_id)
             return Verdict()
+        if len(self._held) >= _MOST_HELD:
+            self._held.clear()  # most were never asked about again; the others are once more
         self._held.add(workflow_id)  # it looks like more than this one: ask again before it is believed
         return Verdict(hold=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from receiver.config import Config
 from receiver.ledger import chores
@@ -93,7 +93,7 @@ async def _backfill(
 ) -> None:
     source = config.source(name)
     look_back = source.backfill
-    at = datetime.now().astimezone()
+    at = datetime.now(UTC)
     if not look_back or providers[source.provider].list(at - look_back, at, source.account(name)) is None:
         return
     every = look_back / 4

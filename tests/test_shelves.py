@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.config import load_config
-from receiver.shelves import PIECE, FolderShelf, Shelf, ShelfTrouble, place_of, shelf_of
+from receiver.shelves import PIECE, FolderShelf, Shelf, ShelfTrouble, place_of, private_folder, shelf_of
 from tests.staging.bucket import SECRET_KEY, Bucket
 
 PLACE = "src/wf/0199-abc-a.png"
@@ -124,3 +124,21 @@ def test_no_id_leads_anywhere_else(workflow: str, blob: str) -> None:
     assert place.isascii()
     assert place.isprintable()
     assert max(len(below), len(name)) < 200
+
+
+def test_a_folder_among_those_of_others_is_ours_alone_and_found_again(tmp_path: Path) -> None:
+    path = private_folder("hookledger-x", tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    path.chmod(0o755)  # as an earlier version left it
+    assert private_folder("hookledger-x", tmp_path) == path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_nothing_is_written_where_somebody_else_was_first(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (tmp_path / "hookledger-x").symlink_to(theirs)
+    path = private_folder("hookledger-x", tmp_path)
+    assert path.resolve().parent == tmp_path.resolve()
+    assert path.name != "hookledger-x"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700

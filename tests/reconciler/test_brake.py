@@ -15,7 +15,7 @@ from receiver.ledger.entries import Answer
 from receiver.ledger.tables import checks, transitions
 from receiver.redaction import Redactor
 from receiver.replaying import Replay
-from reconciler.brake import BRAKE, SAMPLE, UNREACHABLE, Health, probe_after
+from reconciler.brake import _MOST_HELD, BRAKE, SAMPLE, UNREACHABLE, Health, probe_after
 from reconciler.loop import run_pass
 from tests.reconciler.test_plan import at
 from tests.reconciler.world import Upstream, World, configured, document
@@ -33,6 +33,23 @@ def judged(health: Health, *answers: Answer, start: int = 0, first: bool = True)
 def test_many_that_are_suddenly_unknown_stop_the_source_and_are_not_believed() -> None:
     found = judged(Health(0.5), *[Answer.GONE] * SAMPLE)
     assert found == [*[(False, None)] * 2, *[(True, None)] * (SAMPLE - 3), (True, BRAKE)]
+
+
+def test_what_is_held_is_believed_when_it_is_asked_about_again_and_forgotten_when_it_is_shown() -> None:
+    health = Health(0.9)
+    judged(health, *[Answer.SHOWN] * 10)
+    assert judged(health, *[Answer.GONE] * 4)[2:] == [(True, None)] * 2  # w2 and w3
+    assert judged(health, Answer.GONE, start=2) == [(False, None)]
+    judged(health, Answer.SHOWN, start=3)
+    judged(health, *[Answer.GONE] * 2, start=10)
+    assert judged(health, Answer.GONE, start=3) == [(True, None)]  # shown since, so this is its first time again
+
+
+def test_no_more_is_remembered_of_what_is_held_than_there_is_room_for() -> None:
+    health = Health(0.999)
+    for n in range(_MOST_HELD + 10):
+        judged(health, Answer.SHOWN, *[Answer.GONE] * 3, start=10 * n)
+    assert 0 < len(health._held) <= _MOST_HELD
 
 
 def test_a_few_among_many_that_are_shown_are_believed() -> None:
