@@ -87,6 +87,19 @@ async def dashboard(sqlite_url: str) -> AsyncIterator[Dashboard]:
 
 
 @pytest.fixture
+async def empty(sqlite_url: str) -> AsyncIterator[Dashboard]:
+    """A dashboard of a ledger in which nothing has happened yet."""
+    config = configured(sqlite_url)
+    database = await Database.open(sqlite_url)
+    made = Dashboard(config, database)
+    await made.start()
+    made.token = await make_token(database, "admin")
+    yield made
+    await made.stop()
+    await database.close()
+
+
+@pytest.fixture
 async def chromium() -> AsyncIterator[Any]:
     """Debian's Chromium."""
     from playwright.async_api import async_playwright

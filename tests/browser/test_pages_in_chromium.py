@@ -123,38 +123,6 @@ async def _rows_are(page: Any, names: set[str]) -> bool:
     return set(await page.locator("#results tbody a.id").all_inner_texts()) == names
 
 
-async def test_the_keyboard_alone_reaches_everything_and_presses_it(
-    chromium: Any, dashboard: Dashboard, state: dict[str, Any]
-) -> None:
-    context = await chromium.new_context(storage_state=state)
-    async with watched(context, dashboard) as seen:
-        page = seen.page
-        for path in ("/attention", "/workflows", f"/workflows/civ/{ENDED}", "/sources", "/deliveries", "/audit"):
-            await page.goto(dashboard.url + path)
-            wanted = await page.evaluate(
-                "[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]"
-                ".filter(e => e.checkVisibility() && !e.closest('details:not([open]) > :not(summary)')).length"
-            )
-            await page.evaluate("window.reached = new Set()")
-            for _ in range(wanted + 40):
-                await page.keyboard.press("Tab")
-                await page.evaluate(
-                    "document.activeElement.matches('a[href], button, input, select, summary')"
-                    " && window.reached.add(document.activeElement)"
-                )
-            assert await page.evaluate("window.reached.size") >= wanted, path
-        await page.goto(f"{dashboard.url}/workflows/civ/{OPEN}")
-        await page.keyboard.press("Tab")
-        assert await page.evaluate("document.activeElement.className") == "skip"
-        await page.keyboard.press("Enter")
-        await page.focus("text=Ask upstream now")
-        await page.keyboard.press("Enter")
-        await page.wait_for_selector("text=Upstream is being asked")
-    answer = await api_of(dashboard).workflow(OPEN)
-    assert answer["check"]["wanted_at"] is not None
-    await context.close()
-
-
 def api_of(dashboard: Dashboard) -> Api:
     """The API of a dashboard, asked with its token."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from receiver.web.openapi.document import JsonObject, document
 
@@ -23,6 +24,7 @@ def page() -> tuple[bytes, str]:
     templates = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    templates.filters["prose"] = _prose
     style = (_HERE / "reference.css").read_text(encoding="utf-8")
     told = document()
     text = templates.get_template("reference.html").render(
@@ -34,6 +36,14 @@ def page() -> tuple[bytes, str]:
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return text.encode(), policy
+
+
+def _prose(text: str) -> Markup:
+    """Return a text as it is read: what stands between backticks is code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one of them is left alone, and means itself
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(one) if n % 2 else one for n, one in enumerate(parts))
 
 
 def _operations(told: JsonObject) -> Iterator[JsonObject]:

@@ -75,6 +75,16 @@
     if (history.path === window.location.pathname + window.location.search) history.type = "replace";
   });
 
+  // What cannot be loaded says so, where a broken picture or a player that waits for ever would stand.
+  function cannotBeLoaded(shown) {
+    if (!shown.matches(".files img, .files video, .files audio")) return;
+    const place = document.createElement("div");
+    place.className = "nothing";
+    place.textContent = "cannot be loaded";
+    (shown.closest(".nothing, .files a") || shown).replaceWith(place);
+  }
+  document.addEventListener("error", (event) => event.target instanceof Element && cannotBeLoaded(event.target), true);
+
   // Copying takes a script; without one the button is not shown.
   async function copy(button) {
     const said = document.getElementById("spoken");
@@ -101,6 +111,7 @@
     const tabs = document.querySelector(".tabs");
     const current = tabs && tabs.querySelector("[aria-current]");
     if (current) tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - 24;
+    for (const one of document.querySelectorAll(".files img")) if (one.complete && !one.naturalWidth) cannotBeLoaded(one);
     setInterval(renewTimes, 5000);
     // What a person has opened stays open when the page is renewed in place.
     if (window.Idiomorph) {
