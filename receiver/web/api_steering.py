@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver import acknowledging
 from receiver.ledger.database import now as database_now
 from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import attention_json, stamp
@@ -15,7 +16,6 @@ from receiver.ledger.records import Outcome
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.logs import log_event
 from receiver.tracking import BadTrack, track_entry
-from receiver.web import acknowledging
 from receiver.web.answers import answer, clock, site_of
 from receiver.web.api_workflows import WORKFLOW, workflow_now
 from receiver.web.auth import needs
@@ -83,7 +83,7 @@ async def acknowledge(request: Request) -> Response:
     await pulse_of(site, source, workflow_id)
     async with site.database.write() as connection:
         now = await database_now(connection)
-        row = await acknowledging.acknowledge(site, connection, source, workflow_id, kind, who, now)
+        row = await acknowledging.acknowledge(site.config, connection, source, workflow_id, kind, who, now)
         if row is None:
             raise Problem("no-attention", f"no attention {kind} is open for this workflow")
     return answer(site, attention_json(row))

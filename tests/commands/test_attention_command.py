@@ -44,6 +44,34 @@ def test_what_is_open_is_listed_for_sources_workflows_and_deliveries_alike(
     ]  # fmt: skip
 
 
+def test_what_is_acknowledged_stays_open_and_says_by_whom(hookledger: Command, database_url: str) -> None:
+    hookledger("track", "civ", "wf")
+    raised(
+        database_url,
+        Concern("source", "civ", "", "credentials"),
+        Concern("delivery", "polled", "d1", "unreadable"),
+        Concern("workflow", "civ", "wf", "overdue"),
+        Concern("workflow", "civ", "wf", "gone"),
+    )
+    refs = {one["kind"]: one["ref"] for one in hookledger("attention", "--json").json["items"]}
+    given = [word for kind in ("credentials", "unreadable", "overdue") for word in ("--ack", refs[kind])]
+    done = hookledger("attention", *given)
+    assert (done.code, done.out.count("noted: ")) == (0, 3)
+    found = hookledger("attention", "--json").json
+    assert {one["kind"]: one["acknowledged_by"] for one in found["items"]} == {
+        "credentials": "command line", "unreadable": "command line", "overdue": "command line", "gone": None,
+    }  # fmt: skip
+    assert {kind: group["acknowledged"] for kind, group in found["counts"].items()} == {
+        "credentials": 1, "unreadable": 1, "overdue": 1, "gone": 0,
+    }  # fmt: skip
+
+
+def test_what_is_not_open_cannot_be_acknowledged(hookledger: Command) -> None:
+    done = hookledger("attention", "--ack", "nothing")
+    assert done.code == 1
+    assert "'nothing'" in done.err
+
+
 def test_whoever_asks_in_a_folder_without_a_ledger_is_told_so_and_leaves_none_there(
     hookledger: Command, configuration: Path, tmp_path: Path, database_url: str
 ) -> None:

@@ -6,10 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.ledger import audit, overview
+from receiver import acknowledging
 from receiver.ledger.database import now as database_now
 from receiver.ledger.tables import ATTENTION_KINDS
-from receiver.web import acknowledging
 from receiver.web.answers import site_of
 from receiver.web.pages import said
 from receiver.web.pages.forms import place
@@ -66,7 +65,7 @@ async def acknowledge(request: Request) -> Response:
     await pulse_of(site, source, workflow_id)
     async with site.database.write() as connection:
         now = await database_now(connection)
-        row = await acknowledging.acknowledge(site, connection, source, workflow_id, kind, who, now)
+        row = await acknowledging.acknowledge(site.config, connection, source, workflow_id, kind, who, now)
     return _back(request, _path(source, workflow_id), "gone" if row is None else "acknowledged")
 
 
@@ -75,14 +74,6 @@ async def acknowledge_row(request: Request) -> Response:
     """A person has seen to what is open under this name: of a source, a delivery or a workflow."""
     site, ref, who = site_of(request), request.state.form.get("ref", ""), request.state.visitor.name
     async with site.database.write() as connection:
-        row = await overview.attention_row(connection, ref[:64])
         now = await database_now(connection)
-        if row is not None and row["scope"] == "workflow" and row["source"] in site.config.sources:
-            await acknowledging.acknowledge(site, connection, row["source"], row["subject"], row["kind"], who, now)
-        elif row is not None:
-            await overview.acknowledge_row(connection, ref, who, now)
-            about = {"kind": row["kind"], "scope": row["scope"]}
-            await audit.note(
-                connection, who, "acknowledge", now, source=row["source"], subject=row["subject"], details=about
-            )
+        row = await acknowledging.acknowledge_row(site.config, connection, ref[:64], who, now)
     return _back(request, "/attention", "gone" if row is None else "acknowledged")
