@@ -6,7 +6,7 @@ connections):
 - HTTP, proof, reading and merging take 80 µs of the server before anything is stored, a fifth of them for the one write
   that wakes the client. A bare server answers in 15 µs, and a whole transaction of pgbench takes some 90 µs of CPU, so
   no store behind this server reaches a fifth of the one or 0.85 of the other.
-- Storing takes some 45 µs more in the server and 80 to 90 µs in the database. A quarter of the time the server waits for
+- Storing takes some 45 µs more in the server and 80 to 90 µs in the database. A quarter of the time it waits for
   PostgreSQL. A second batch under way meanwhile would be made of what now waits for the first one: batches of half the
   size, which cost a fifth more on both sides (as two workers show when each commits its own).
 - Of two workers one commits for both, so that its memory stays true and its batches large. Passing deliveries on costs
