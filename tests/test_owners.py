@@ -193,8 +193,8 @@ async def test_an_owner_that_is_full_or_cannot_commit_has_that_told(
     for one in (first, owner):
         one.start()
     await acquainted()
-    ends = asyncio.get_running_loop().time() + 0.3
     async with blocked(postgres_url):
+        ends = asyncio.get_running_loop().time() + 2.0
         asked = [asyncio.create_task(first.submit(good(0), ends))]
         await acquainted()
         asked += [asyncio.create_task(first.submit(good(n), ends)) for n in (1, 2)]

@@ -3,7 +3,7 @@
 What stands in the way of those that do not hold on two cores, by a profile of one delivery (PostgreSQL, one worker, 64
 connections):
 
-- HTTP, proof, reading and merging take 80 µs of the server before anything is stored, a fifth of them for the one write
+- HTTP, proof, reading and merging take 80 µs of the server before anything is stored, a quarter of them for the write
   that wakes the client. A bare server answers in 15 µs, and a whole transaction of pgbench takes some 90 µs of CPU, so
   no store behind this server reaches a fifth of the one or 0.85 of the other.
 - Storing takes some 45 µs more in the server and 80 to 90 µs in the database. A quarter of the time it waits for
