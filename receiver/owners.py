@@ -50,7 +50,7 @@ class _NoWord(Exception):
 def boxes(count: int) -> Boxes:
     """Return the inboxes of so many workers, each as the ends to read from and to write to; before they are forked.
 
-    None where the system has no such sockets: then each worker commits what comes to it.
+    Empty where the system has no such sockets: then each worker commits what comes to it.
     """
     made: list[tuple[socket.socket, socket.socket]] = []
     try:
@@ -229,16 +229,29 @@ class OwningIntake(Intake):
                 size += len(peer.asking[count][1].body)
                 count += 1
             told = (self._number, peer.state, os.getpid(), peer.asking[:count], peer.telling[:TOLD_AT_ONCE])
+            message = pickle.dumps(told, 5)
+            if len(message) > LARGEST and count:  # by what is not its bodies
+                self._keep(peer, count)
+                continue
             try:
-                peer.box.send(pickle.dumps(told, 5))
+                peer.box.send(message)
             except BlockingIOError:
                 peer.sending = self._loop.call_later(AGAIN, self._send, peer)
                 return
-            except OSError:  # larger than the system takes: they are committed here
-                for number, _, _ in peer.asking[:count]:
-                    peer.waiting.pop(number).set_exception(_NoWord())
+            except OSError:  # larger than this system takes
+                if count:
+                    self._keep(peer, count)
+                    continue
             del peer.asking[:count], peer.telling[:TOLD_AT_ONCE]
             peer.state = _NEWS
+
+    def _keep(self, peer: _Peer, count: int) -> None:
+        """Have the first of what a peer was to be asked committed here, and send it the rest."""
+        for number, _, _ in peer.asking[:count]:
+            answer = peer.waiting.pop(number, None)
+            if answer is not None and not answer.done():
+                answer.set_exception(_NoWord())
+        del peer.asking[:count]
 
     def _forget(self) -> None:
         """Throw away what one before us was asked: it has been answered otherwise by now."""

@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -203,6 +204,19 @@ async def test_an_owner_that_is_full_or_cannot_commit_has_that_told(
     for one in (first, owner):
         await one.stop()
     close(found)
+
+
+async def test_what_is_larger_than_a_message_may_be_is_committed_where_it_came_to(postgres_database: Database) -> None:
+    async with workers(postgres_database) as (first, owner):
+        large = [replace(good(n), headers={"webhook-signature": f"{n:016000}"}) for n in range(150)]
+        asked = [asyncio.create_task(first.submit(one)) for one in large]
+        await asyncio.sleep(0)
+        asked[0].cancel()  # it has gone before anything was sent
+        results = await asyncio.wait_for(asyncio.gather(*asked[1:]), 30)
+        assert [one.outcome for one in results] == [Outcome.APPLIED] * 149
+        assert (first.counters.committed, owner.counters.committed) == (149, 0)
+        await first.submit(good(99))  # what is smaller is passed on as ever
+        assert owner.counters.committed == 1
 
 
 async def test_more_than_the_system_takes_at_once_is_sent_by_and_by(postgres_database: Database) -> None:
