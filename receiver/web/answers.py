@@ -18,8 +18,11 @@ CLOSED = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
     "x-robots-tag": "noindex",
 }
+NO_PERMISSIONS = "camera=(), microphone=(), geolocation=(), payment=(), usb=()"  # for what is shown as a page
 HEADERS = {"cache-control": "no-store", **CLOSED}
 # May be kept by whoever asked, and must be asked about before it is used again.
 KEEPABLE = {"cache-control": "private, no-cache", **CLOSED, "vary": "authorization, cookie"}

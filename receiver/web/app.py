@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from receiver.config import Config
 from receiver.intake import Intake
@@ -26,6 +27,7 @@ from receiver.web.openapi import serving as openapi
 from receiver.web.pages import routes as pages
 from receiver.web.rejections import Rejections
 from receiver.web.site import Site
+from receiver.web.transport_security import StrictTransport
 from receiver.web.watch import Watch
 
 RECONCILER = "reconciler"  # its name among the loops whose signs of life are heard
@@ -73,6 +75,7 @@ def build_app(
             *openapi.routes(),
             *pages.routes(),
         ],
+        middleware=[Middleware(StrictTransport)] if (config.server.public_url or "").startswith("https:") else [],
         exception_handlers={**problems.exception_handlers(), HTTPException: pages.for_people()},
         lifespan=_lifespan(site, rejections, daemon),
     )

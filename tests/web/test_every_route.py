@@ -15,7 +15,7 @@ from receiver.web.pages.statics import statics
 from tests.web.asking import Api, make_token
 from tests.web.browsing import Browser, logged_in
 from tests.web.client import ask
-from tests.web.conftest import Running
+from tests.web.conftest import Receiving, Running
 from tests.web.rows import everything
 
 # Whoever comes may have these; all else is for those with a token.
@@ -27,7 +27,7 @@ FOR_EVERYBODY = {
 }  # fmt: skip
 # What a `read` token may send although it is no GET: questions, a link to what it may see, and leaving.
 READS = {"/v1/advice", "/v1/blobs/{source}/{id}/share", "/login", "/logout"}
-GIVEN = {"source": "civ", "id": "x", "kind": "overdue", "name": "civ", "name:path": "base.css"}
+GIVEN = {"ref": "x", "source": "civ", "id": "x", "kind": "overdue", "name": "civ", "name:path": "base.css"}
 
 
 async def routes(url: str) -> list[tuple[str, str]]:
@@ -117,10 +117,28 @@ async def test_every_answer_says_how_it_may_be_used(receiver: Running, database:
         assert headers["x-robots-tag"] == "noindex", path
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert headers["cross-origin-resource-policy"] == "same-origin", path
-        if headers["content-type"].startswith("text/html") and path != "/reference":
+        assert headers["x-frame-options"] == "DENY", path
+        if headers["content-type"].startswith("text/html"):
             assert headers["cross-origin-opener-policy"] == "same-origin", path
-            assert headers["referrer-policy"] == "same-origin", path
             assert "camera=()" in headers["permissions-policy"], path
+        else:
+            assert headers["referrer-policy"] == "no-referrer", path
+        if headers["content-type"].startswith("text/html") and path != "/reference":
+            assert headers["referrer-policy"] == "same-origin", path
+
+
+async def test_whoever_comes_over_https_is_told_never_to_come_without_it(
+    receiving: Receiving, database: Database
+) -> None:
+    token = await make_token(database, "admin")
+    async with receiving(public_url="https://hooks.example.com") as running:
+        for method, path in await routes(running.site.config.database.url):
+            if method != "GET" or path == "/v1/stream":
+                continue
+            for host, told in (("hooks.example.com", "max-age=31536000"), ("127.0.0.1", None)):
+                asked = {"authorization": f"Bearer {token}", "host": host}
+                answer = await ask(method, running.url + filled(path), **asked)
+                assert answer.headers.get("strict-transport-security") == told, (path, host)
 
 
 async def test_what_everybody_may_have_holds_nothing_of_the_ledger(receiver: Running, database: Database) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.web.answers import tagged_bytes
+from receiver.web.answers import NO_PERMISSIONS, tagged_bytes
 from receiver.web.openapi.document import document
 from receiver.web.openapi.reference import page
 
@@ -32,5 +32,9 @@ async def openapi(request: Request) -> Response:
 async def reference(request: Request) -> Response:
     """The document as a page."""
     text, policy = page()
-    headers = {"content-security-policy": policy, "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
+    headers = {
+        "content-security-policy": policy,
+        "cross-origin-opener-policy": "same-origin",
+        "permissions-policy": NO_PERMISSIONS,
+    }
     return tagged_bytes(request, text, "text/html; charset=utf-8", headers=headers)

@@ -15,13 +15,13 @@ from starlette.responses import Response
 
 from receiver.config.urls import is_loopback
 from receiver.ledger.query_parts import JsonObject
-from receiver.web.answers import clock, site_of
+from receiver.web.answers import NO_PERMISSIONS, clock, site_of
 from receiver.web.pages import said, wording
 from receiver.web.pages.statics import address_of
 from receiver.web.pages.times import after, ago, between, exact, instant_of, minute, span
 from receiver.web.pages.words import paragraphs, seg
 from receiver.web.site import Site
-from receiver.web.visitors import Visitor, is_https
+from receiver.web.visitors import Visitor
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
@@ -34,7 +34,7 @@ _HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    "permissions-policy": NO_PERMISSIONS,
     "x-frame-options": "DENY",
     "x-robots-tag": "noindex",
 }
@@ -56,8 +56,6 @@ def render(
     )  # fmt: skip
     policy = _POLICY.format(files=_file_hosts(site, files_of) if files_of is not None else "")
     headers = {**_HEADERS, "content-security-policy": policy}
-    if is_https(request) and (site.config.server.public_url or "").startswith("https:"):
-        headers["strict-transport-security"] = "max-age=31536000"
     response = Response(text, status, headers, "text/html; charset=utf-8")
     said.forget(request, response)
     return response
