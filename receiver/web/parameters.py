@@ -22,9 +22,9 @@ PARSED_ASIDE = 2**18  # bytes; reading a larger body takes long enough to hold u
 LONGEST_WAIT = 60.0  # seconds; proxies give up on answers that take longer
 
 _WORKFLOWS = frozenset(
-    {"source", "status", "open", "stale", "attention", "step_type", "since", "until", "q", "limit", "cursor"}
+    {"source", "status", "open", "stale", "attention", "step_type", "context", "since", "until", "q", "limit", "cursor"}
 )
-_SEVERAL = frozenset({"status", "kind", "outcome"})  # may be given more than once
+_SEVERAL = frozenset({"status", "kind", "outcome", "context"})  # may be given more than once
 _JOBS = frozenset({"source", "id", "status", "workflow", "since", "limit", "cursor"})
 
 
@@ -53,14 +53,14 @@ def workflow_filter(request: Request) -> WorkflowFilter:
     """Return the filter in a query. Raises Problem `bad-filter`."""
     known(request, _WORKFLOWS, label=_label)
     query = request.query_params
-    context = {label: value for key, value in query.items() if (label := _label(key)) is not None}
+    context = _context(request)
     attention = query.get("attention")
     try:
         return WorkflowFilter(
             source=query.get("source"),
             statuses=tuple(query.getlist("status")),
-            open=_flag(request, "open"),
-            stale=_flag(request, "stale"),
+            open=flag_of(request, "open"),
+            stale=flag_of(request, "stale"),
             attention="any" if attention in ("true", "1") else attention,
             step_type=query.get("step_type"),
             context=context,
@@ -90,6 +90,20 @@ def job_filter(request: Request) -> JobFilter:
         )
     except BadFilter as error:
         raise Problem("bad-filter", str(error)) from None
+
+
+def _context(request: Request) -> dict[str, str]:
+    """Return the labels that are asked for: as `context.team=red`, `context[team]=red` or `context=team=red`."""
+    found: dict[str, str] = {}
+    for name, given in request.query_params.multi_items():
+        label, value = _label(name), given
+        if name == "context":
+            label, between, value = given.partition("=")
+            if not between:
+                raise Problem("bad-filter", 'context must be a label and its value, such as "team=red"')
+        if label is not None and found.setdefault(label, value) != value:
+            raise Problem("bad-filter", f"two values are given for the label {label[:40]!r}")
+    return found
 
 
 def _label(name: str) -> str | None:
@@ -160,7 +174,8 @@ async def json_body(request: Request) -> dict[str, Any]:
         raise Problem("bad-request", str(error)) from None
 
 
-def _flag(request: Request, name: str) -> bool | None:
+def flag_of(request: Request, name: str) -> bool | None:
+    """Return what a parameter says, true or false; None without it. Raises Problem `bad-filter`."""
     text = request.query_params.get(name)
     if text is None:
         return None

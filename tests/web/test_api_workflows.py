@@ -339,3 +339,12 @@ async def test_sources_say_what_is_in_them(api: Api) -> None:
     assert (told[0]["provider"], told[0]["trust"], told[0]["paused"]) == ("civitai", "token", None)
     assert (told[0]["workflows"]["failed"], told[0]["workflows"]["succeeded"]) == (1, 0)
     assert sum(told[1]["workflows"].values()) == 0
+
+
+TWICE = ["context=red", "context=team%3Dred&context.team=blue", "context=team%3Da&context=team%3Db"]
+
+
+@pytest.mark.parametrize("query", TWICE)
+async def test_a_label_without_a_value_or_with_two_is_a_problem(api: Api, query: str) -> None:
+    answer = await api.get(f"/v1/workflows?{query}")
+    assert (answer.status, answer.json["type"]) == (400, "/problems/bad-filter")

@@ -97,6 +97,16 @@ async def test_lists_are_read_page_by_page_to_their_end(client: Generated) -> No
     assert [one.id for one in found.parsed.items] == ["wf-4"]
 
 
+async def test_lists_are_narrowed_by_context(client: Generated) -> None:
+    made = client.part("models.track_request_context_type_0").TrackRequestContextType0
+    for name, team in (("wf-8", "red"), ("wf-9", "blue")):
+        labels = made.from_dict({"team": team, "of": "a=b"})
+        track = client.part("models.track_request").TrackRequest(source="civ", id=name, context=labels)
+        assert (await client.call("workflows.track_workflow", body=track)).status_code == 201
+    found = await client.call("workflows.list_workflows", context=["team=red", "of=a=b"])
+    assert [one.id for one in found.parsed.items] == ["wf-8"]
+
+
 async def test_one_workflow_its_timeline_and_its_file_come_as_models(client: Generated) -> None:
     found = (await client.call("workflows.get_workflow", "civ", "wf-4")).parsed
     assert (found.id, found.terminal, found.steps[0].status) == ("wf-4", True, "succeeded")

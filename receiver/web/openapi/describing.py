@@ -86,6 +86,7 @@ def at(name: str, description: str, example: str) -> Parameter:
 SOURCE_IN_PATH = at("source", "The source's name, as configured.", SOURCE)
 WORKFLOW_IN_PATH = at("id", "Upstream's id of the workflow.", WORKFLOW)
 BLOB_IN_PATH = at("id", "The blob's id: upstream's, else `<workflow>~<slot>`.", BLOB)
+ATTENTION_IN_PATH = at("ref", "Its `ref`, as the list has it.", "019be2a7f1c30123456789abcdef0124")
 DELIVERY_IN_PATH = at("id", "The delivery's id.", "019be2a7f1c30123456789abcdef0123")
 
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL}, "How many items.")
@@ -109,7 +110,7 @@ ATTENTION = Parameter(
 STEP_TYPE = Parameter("step_type", _ID, "With a step of this type.")
 Q = Parameter("q", _ID, "With this id or `ref`, of the workflow, a job or a blob, or one that begins so.", example="0-")
 CONTEXT = Parameter(
-    "context",
-    {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"minLength": 1, "maxLength": 256}},
-    "With these labels: `context.team=red` or `context[team]=red`, as often as needed.",
-)
+    "context", {"type": "string", "pattern": "^[^=]+="},
+    "With this label and value; with all of them, where several are given. The same as `context.team=red`.", many=True,
+    example=["team=red"],
+)  # fmt: skip

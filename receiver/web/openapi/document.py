@@ -127,8 +127,6 @@ def _parameter(one: Parameter) -> JsonObject:
         "required": one.place == "path",
         "schema": schema,
     }
-    if one.schema.get("type") == "object":
-        found |= {"style": "deepObject", "explode": True}
     if one.example is not None:
         found["example"] = one.example
     return found
