@@ -60,7 +60,11 @@ class ServerConfig(Section):
     host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
     port: Count = Field(default=8080, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
     public_url: str | None = Field(
-        default=None, description="What upstreams reach this receiver by; `hookledger url` builds on it."
+        default=None,
+        description=(
+            "What upstreams reach this receiver by; `hookledger url` builds on it. A path in it is for a proxy that"
+            " takes it away again before deliveries; the dashboard needs a host of its own."
+        ),
     )
     max_body: Size = Field(default=10 * 2**20, description="The largest delivery taken; a larger one is answered 413.")
     body_timeout: PositiveDuration = Field(

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from receiver.web import (
     api_advice,
+    api_attention,
     api_audit,
     api_deliveries,
     api_figures,
@@ -18,5 +19,8 @@ from receiver.web import (
 
 def routes() -> list[Route]:
     """Return the routes of `/v1`."""
-    parts = (api_workflows, api_steering, api_advice, api_deliveries, api_figures, api_audit, api_stream, sharing)
+    parts = (
+        api_workflows, api_steering, api_attention, api_advice, api_deliveries, api_figures, api_audit, api_stream,
+        sharing,
+    )  # fmt: skip
     return [route for part in parts for route in part.routes()]

@@ -106,6 +106,8 @@ async def example_of(api: Api, operation: Operation) -> tuple[str, dict[str, Any
     if operation.path.startswith("/v1/deliveries/"):
         newest = (await api.get("/v1/deliveries")).json["items"][-1]["id"]
         path = operation.path.format(id=newest)
+    if operation.path.startswith("/v1/attention/"):
+        path = operation.path.format(ref=(await api.get("/v1/attention")).json["items"][0]["ref"])
     query = {p.name: p.example for p in operation.parameters if p.place == "query" and p.example is not None}
     return path, query
 

@@ -10,6 +10,7 @@ from receiver.ledger.records import EvidenceKind, Level, Outcome, TransitionKind
 from receiver.ledger.states import Status
 from receiver.web.openapi.parts import (
     Advice,
+    Attention,
     Cursor,
     JsonObject,
     ListedJob,
@@ -94,6 +95,24 @@ class WorkflowPage(Shape):
     """Workflows, newest first."""
 
     items: list[Workflow]
+    next_cursor: Cursor
+
+
+class ListedAttention(Attention):
+    """Why a person should look, and at what: a source, a workflow or one delivery."""
+
+    ref: str = Field(description="Its name, to acknowledge it by.")
+    scope: Literal["source", "workflow", "delivery"]
+    source: str
+    subject: str = Field(description="The workflow's or the delivery's id; empty for a source.")
+    status: Status | None = Field(description="The workflow's.")
+    closed_at: Stamp | None = Field(description="When its cause was gone; null while it is open.")
+
+
+class AttentionPage(Shape):
+    """What needs a person, the newest first."""
+
+    items: list[ListedAttention]
     next_cursor: Cursor
 
 

@@ -8,6 +8,7 @@ from receiver.web.openapi import answers as a
 from receiver.web.openapi import figures as f
 from receiver.web.openapi.describing import (
     ATTENTION,
+    ATTENTION_IN_PATH,
     BLOB_IN_PATH,
     BY_SOURCE,
     CONTEXT,
@@ -104,6 +105,22 @@ WORKFLOWS = (
         "write", {200: Attention},
         (*_NAMED, Parameter("kind", {"type": "string", "enum": list(ATTENTION_KINDS)}, "Which.", "path", "overdue")),
         problems=("unknown-workflow", "unknown-source", "no-attention"),
+    ),
+    Operation(
+        "GET", "/v1/attention", "listAttention", "What needs a person, newest first", "workflows", "read",
+        {200: a.AttentionPage},
+        (
+            Parameter("scope", {"type": "string", "enum": ["source", "workflow", "delivery"]}, "About one of these."),
+            Parameter("kind", {"type": "string", "enum": list(ATTENTION_KINDS)}, "Of this kind."), BY_SOURCE,
+            Parameter("open", FLAG, "Whose cause is not gone (the default), or is."),
+            Parameter("acknowledged", FLAG, "That a person has seen to, or nobody yet."), LIMIT, CURSOR,
+        ),
+        problems=("bad-cursor",),
+    ),
+    Operation(
+        "POST", "/v1/attention/{ref}/ack", "acknowledgeAttention", "Say that a person has seen to it", "workflows",
+        "write", {200: a.ListedAttention}, (ATTENTION_IN_PATH,), problems=("no-attention",),
+        description="Of a source or a delivery, too. It stays open until its cause is gone; who says so first counts.",
     ),
     Operation(
         "GET", "/v1/jobs", "listJobs", "Jobs across workflows, newest first", "workflows", "read", {200: a.JobPage},
