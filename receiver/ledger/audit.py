@@ -9,11 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors
-from receiver.ledger.listing import MOST, USUAL, BadFilter
+from receiver.ledger.listing import USUAL, check_filter
 from receiver.ledger.operations import audit_log
 from receiver.ledger.query_parts import JsonObject, stamp
 
-_LONGEST = 256  # characters of a text to look for
 _A = audit_log.c
 # What people do. Any other word is read, too: an older version may have written it.
 VERBS = (
@@ -34,12 +33,7 @@ class AuditFilter:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MOST:
-            raise BadFilter(f"limit must be 1 to {MOST}")
-        for name in ("who", "what", "source", "subject"):
-            value = getattr(self, name)
-            if value is not None and (not 0 < len(value) <= _LONGEST or not value.isprintable()):
-                raise BadFilter(f"{name} must be 1 to {_LONGEST} printable characters")
+        check_filter(self.limit, [(name, getattr(self, name)) for name in ("who", "what", "source", "subject")])
 
 
 async def note(

@@ -11,12 +11,11 @@ from sqlalchemy import ColumnElement, Select, false, func, literal_column, or_, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, narrowing
-from receiver.ledger.listing import MOST, USUAL, BadFilter
+from receiver.ledger.listing import USUAL, check_filter
 from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.ledger.records import EvidenceKind, Outcome
 from receiver.ledger.tables import SELDOM, evidence, workflows
 
-_LONGEST = 256  # characters of a text to look for; no id is longer
 _E = evidence.c
 _HELD = evidence.alias("held")
 _TOLD = (
@@ -45,15 +44,8 @@ class EvidenceFilter:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MOST:
-            raise BadFilter(f"limit must be 1 to {MOST}")
-        for what, given, known in (("kind", self.kinds, EvidenceKind), ("outcome", self.outcomes, Outcome)):
-            for word in given:
-                if word not in set(known):
-                    raise BadFilter(f"there is no {what} {word[:40]!r}; there are {', '.join(known)}")
-        for name, value in (("source", self.source), ("workflow", self.workflow)):
-            if value is not None and (not 0 < len(value) <= _LONGEST or not value.isprintable()):
-                raise BadFilter(f"{name} must be 1 to {_LONGEST} printable characters")
+        words = [("kind", self.kinds, tuple(EvidenceKind)), ("outcome", self.outcomes, tuple(Outcome))]
+        check_filter(self.limit, [("source", self.source), ("workflow", self.workflow)], words)
 
 
 async def list_evidence(connection: AsyncConnection, wanted: EvidenceFilter) -> JsonObject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from receiver.ledger.tables import ATTENTION_KINDS, checks, jobs, workflows
 STALE_AFTER = timedelta(minutes=1)
 MOST, USUAL = 200, 50
 _LONGEST = 256  # characters of a text to look for; no id is longer
+STATUSES = tuple(str(status) for status in Status)
 _W = workflows.c
 
 
@@ -27,13 +28,20 @@ class BadFilter(ValueError):
     """A filter cannot be right; the message says which and what would be."""
 
 
-def _checked(limit: int, statuses: tuple[str, ...], texts: Mapping[str, str | None]) -> None:
+def check_filter(
+    limit: int,
+    texts: Iterable[tuple[str, str | None]],
+    words: Iterable[tuple[str, Iterable[str], Collection[str]]] = (),
+) -> None:
+    """Raise BadFilter unless the limit is one of a page's, each text (by its name) can be looked for, and each word
+    of (what it is, the words given, those there are) is there."""
     if not 1 <= limit <= MOST:
         raise BadFilter(f"limit must be 1 to {MOST}")
-    for status in statuses:
-        if status not in set(Status):
-            raise BadFilter(f"there is no status {status[:40]!r}; there are {', '.join(Status)}")
-    for name, value in texts.items():
+    for what, given, known in words:
+        for word in given:
+            if word not in known:
+                raise BadFilter(f"there is no {what} {word[:40]!r}; there are {', '.join(known)}")
+    for name, value in texts:
         if value is not None and (not 0 < len(value) <= _LONGEST or not value.isprintable()):
             raise BadFilter(f"{name} must be 1 to {_LONGEST} printable characters")
 
@@ -60,9 +68,9 @@ class WorkflowFilter:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        texts = {"source": self.source, "step_type": self.step_type, "q": self.q}
-        labels = {f"context.{key[:40]}": key for key in self.context}
-        _checked(self.limit, self.statuses, {**texts, **labels})
+        texts = [("source", self.source), ("step_type", self.step_type), ("q", self.q)]
+        labels = [(f"context.{key[:40]}", key) for key in self.context]
+        check_filter(self.limit, [*texts, *labels], [("status", self.statuses, STATUSES)])
         if any("\0" in value for value in self.context.values()):
             raise BadFilter("a context's value must not hold a NUL character")
         if self.attention is not None and self.attention not in ("any", *ATTENTION_KINDS):
@@ -82,7 +90,8 @@ class JobFilter:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        _checked(self.limit, self.statuses, {"source": self.source, "id": self.id, "workflow": self.workflow})
+        texts = [("source", self.source), ("id", self.id), ("workflow", self.workflow)]
+        check_filter(self.limit, texts, [("status", self.statuses, STATUSES)])
 
 
 async def list_workflows(connection: AsyncConnection, wanted: WorkflowFilter, now: datetime) -> JsonObject:

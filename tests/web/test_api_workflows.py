@@ -348,3 +348,9 @@ TWICE = ["context=red", "context=team%3Dred&context.team=blue", "context=team%3D
 async def test_a_label_without_a_value_or_with_two_is_a_problem(api: Api, query: str) -> None:
     answer = await api.get(f"/v1/workflows?{query}")
     assert (answer.status, answer.json["type"]) == (400, "/problems/bad-filter")
+
+
+async def test_each_label_that_is_asked_for_is_looked_at_however_alike_they_begin(api: Api) -> None:
+    alike = "a" * 40
+    answer = await api.get("/v1/workflows", **{f"context.{alike}\0": "x", f"context.{alike}": "y"})
+    assert (answer.status, answer.json["type"]) == (400, "/problems/bad-filter")
