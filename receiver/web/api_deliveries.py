@@ -8,9 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.ledger import deliveries
-from receiver.ledger.cursors import BadCursor
 from receiver.ledger.deliveries import EvidenceFilter
-from receiver.ledger.listing import BadFilter
 from receiver.ledger.query_parts import JsonObject
 from receiver.ledger.records import EvidenceKind
 from receiver.providers.ids import is_id
@@ -41,23 +39,18 @@ async def list_deliveries(request: Request) -> Response:
     """Deliveries across workflows, newest first; `kind` tells of fetches and decisions too."""
     known(request, _FILTERS)
     site, query = site_of(request), request.query_params
-    try:
-        wanted = EvidenceFilter(
-            source=query.get("source"),
-            kinds=tuple(query.getlist("kind")) or (EvidenceKind.DELIVERY,),
-            outcomes=tuple(query.getlist("outcome")),
-            workflow=query.get("workflow"),
-            since=instant_of(request, "since"),
-            until=instant_of(request, "until"),
-            limit=limit_of(request),
-            cursor=query.get("cursor"),
-        )
-        async with site.database.read() as connection:
-            return answer(site, await deliveries.list_evidence(connection, wanted))
-    except BadFilter as error:
-        raise Problem("bad-filter", str(error)) from None
-    except BadCursor as error:
-        raise Problem("bad-cursor", str(error)) from None
+    wanted = EvidenceFilter(
+        source=query.get("source"),
+        kinds=tuple(query.getlist("kind")) or (EvidenceKind.DELIVERY,),
+        outcomes=tuple(query.getlist("outcome")),
+        workflow=query.get("workflow"),
+        since=instant_of(request, "since"),
+        until=instant_of(request, "until"),
+        limit=limit_of(request),
+        cursor=query.get("cursor"),
+    )
+    async with site.database.read() as connection:
+        return answer(site, await deliveries.list_evidence(connection, wanted))
 
 
 @needs("read")

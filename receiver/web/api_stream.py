@@ -75,13 +75,8 @@ async def _place(site: Site, given: str | None) -> Place:
     async with site.database.read() as connection:
         if not given:
             return await happenings.present(connection, clock())
-        try:
-            place = happenings.place_of(given, site.database.dialect)
-            await happenings.following(
-                connection, place, clock(), limit=1
-            )  # what cannot be read is told while it can be
-        except BadCursor as error:
-            raise Problem("bad-cursor", str(error)) from None
+        place = happenings.place_of(given, site.database.dialect)
+        await happenings.following(connection, place, clock(), limit=1)  # what cannot be read is told while it can be
     return place
 
 

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from receiver.advising import with_advice
 from receiver.ledger import listing, queries, trail
-from receiver.ledger.cursors import BadCursor
 from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.web.answers import answer, clock, site_of, tagged, tagged_bytes
@@ -51,11 +50,8 @@ def routes() -> list[Route]:
 async def list_workflows(request: Request) -> Response:
     """Workflows that match the filters, newest first."""
     site, wanted = site_of(request), workflow_filter(request)
-    try:
-        async with site.database.read() as connection:
-            found = await listing.list_workflows(connection, wanted, clock())
-    except BadCursor as error:
-        raise Problem("bad-cursor", str(error)) from None
+    async with site.database.read() as connection:
+        found = await listing.list_workflows(connection, wanted, clock())
     return answer(site, {**found, "items": with_advice(found["items"], site.config)})
 
 
@@ -63,11 +59,8 @@ async def list_workflows(request: Request) -> Response:
 async def list_jobs(request: Request) -> Response:
     """Jobs across workflows, newest first."""
     site, wanted = site_of(request), job_filter(request)
-    try:
-        async with site.database.read() as connection:
-            return answer(site, await listing.list_jobs(connection, wanted))
-    except BadCursor as error:
-        raise Problem("bad-cursor", str(error)) from None
+    async with site.database.read() as connection:
+        return answer(site, await listing.list_jobs(connection, wanted))
 
 
 @needs("read")
@@ -125,10 +118,7 @@ async def _trail(request: Request, listed: Callable[..., Awaitable[JsonObject]])
         row = await queries.workflow_row(connection, source, workflow_id)
         if row is None:
             raise unknown_workflow(source, workflow_id)
-        try:
-            return answer(site, await listed(connection, row["pk"], limit=limit, cursor=cursor))
-        except BadCursor as error:
-            raise Problem("bad-cursor", str(error)) from None
+        return answer(site, await listed(connection, row["pk"], limit=limit, cursor=cursor))
 
 
 @needs("read")

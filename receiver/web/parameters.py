@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from receiver.ledger.listing import MOST, USUAL, BadFilter, JobFilter, WorkflowFilter
+from receiver.ledger.listing import MOST, USUAL, JobFilter, WorkflowFilter
 from receiver.providers.base import Unreadable
 from receiver.providers.ids import is_id
 from receiver.providers.instants import instant
@@ -50,46 +50,40 @@ def unknown_blob(source: str, blob_id: str) -> Problem:
 
 
 def workflow_filter(request: Request) -> WorkflowFilter:
-    """Return the filter in a query. Raises Problem `bad-filter`."""
+    """Return the filter in a query. Raises BadFilter, and Problem `bad-filter`."""
     known(request, _WORKFLOWS, label=_label)
     query = request.query_params
     context = _context(request)
     attention = query.get("attention")
-    try:
-        return WorkflowFilter(
-            source=query.get("source"),
-            statuses=tuple(query.getlist("status")),
-            open=flag_of(request, "open"),
-            stale=flag_of(request, "stale"),
-            attention="any" if attention in ("true", "1") else attention,
-            step_type=query.get("step_type"),
-            context=context,
-            since=instant_of(request, "since"),
-            until=instant_of(request, "until"),
-            q=query.get("q"),
-            limit=limit_of(request),
-            cursor=query.get("cursor"),
-        )
-    except BadFilter as error:
-        raise Problem("bad-filter", str(error)) from None
+    return WorkflowFilter(
+        source=query.get("source"),
+        statuses=tuple(query.getlist("status")),
+        open=flag_of(request, "open"),
+        stale=flag_of(request, "stale"),
+        attention="any" if attention in ("true", "1") else attention,
+        step_type=query.get("step_type"),
+        context=context,
+        since=instant_of(request, "since"),
+        until=instant_of(request, "until"),
+        q=query.get("q"),
+        limit=limit_of(request),
+        cursor=query.get("cursor"),
+    )
 
 
 def job_filter(request: Request) -> JobFilter:
-    """Return the filter in a query about jobs. Raises Problem `bad-filter`."""
+    """Return the filter in a query about jobs. Raises BadFilter, and Problem `bad-filter`."""
     known(request, _JOBS)
     query = request.query_params
-    try:
-        return JobFilter(
-            source=query.get("source"),
-            id=query.get("id"),
-            statuses=tuple(query.getlist("status")),
-            workflow=query.get("workflow"),
-            since=instant_of(request, "since"),
-            limit=limit_of(request),
-            cursor=query.get("cursor"),
-        )
-    except BadFilter as error:
-        raise Problem("bad-filter", str(error)) from None
+    return JobFilter(
+        source=query.get("source"),
+        id=query.get("id"),
+        statuses=tuple(query.getlist("status")),
+        workflow=query.get("workflow"),
+        since=instant_of(request, "since"),
+        limit=limit_of(request),
+        cursor=query.get("cursor"),
+    )
 
 
 def _context(request: Request) -> dict[str, str]:

@@ -17,8 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from receiver.intake import IntakeFull, IntakeUnavailable
+from receiver.ledger.cursors import BadCursor
 from receiver.ledger.database import LedgerError
 from receiver.ledger.engines import DRIVERS_OWN
+from receiver.ledger.listing import BadFilter
 from receiver.logs import log_event, without_query
 from receiver.web.answers import HEADERS
 from receiver.web.site import Site
@@ -108,6 +110,10 @@ def problem_of(error: Exception, path: str = "") -> Problem:
         return error
     if isinstance(error, HTTPException):
         return _of_http(error)
+    if isinstance(error, BadFilter):
+        return Problem("bad-filter", str(error))
+    if isinstance(error, BadCursor):
+        return Problem("bad-cursor", str(error))
     if _is_the_ledgers(error):
         told = error if isinstance(error, DBAPIError) else None  # which says by itself where it came from
         log_event("database", level="error", error=told, path=without_query(path), problem=str(error))
