@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, tables
-from receiver.ledger.listing import MOST, USUAL, BadFilter
+from receiver.ledger.listing import USUAL, check_filter
 from receiver.ledger.operations import audit_log, passes, sessions, tokens
 from receiver.ledger.query_parts import JsonObject, Row, attention_json, stamp
 
@@ -18,8 +18,6 @@ _ATTENTION = tables.attention.c
 _LATE = 3000  # milliseconds between the making of evidence and its commit, and between clocks
 _WINDOW = 2000  # pieces of evidence looked at in one poll
 _OPEN = _ATTENTION.closed_at.is_(None)
-_LONGEST = 256  # characters of a text to look for
-SCOPES = ("source", "workflow", "delivery")
 
 
 async def unacknowledged(connection: AsyncConnection) -> int:
@@ -58,41 +56,36 @@ async def attention_by_kind(connection: AsyncConnection, most: int) -> dict[str,
 
 @dataclass(frozen=True, slots=True)
 class AttentionFilter:
-    """Which reasons to look to list; what is None does not matter. Raises BadFilter.
+    """Which open reasons to look to list; what is None or empty does not matter. Raises BadFilter.
 
-    `open` tells those whose cause is not gone from those whose cause is, `acknowledged` those a person has seen to.
+    `acknowledged` tells those that a person has seen to from those nobody has.
     """
 
     scope: str | None = None
-    kind: str | None = None
+    kinds: tuple[str, ...] = ()
     source: str | None = None
-    open: bool | None = True
     acknowledged: bool | None = None
     limit: int = USUAL
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MOST:
-            raise BadFilter(f"limit must be 1 to {MOST}")
-        for name, value, known in (("scope", self.scope, SCOPES), ("kind", self.kind, tables.ATTENTION_KINDS)):
-            if value is not None and value not in known:
-                raise BadFilter(f"there is no {name} {value[:40]!r}; there are {', '.join(known)}")
-        if self.source is not None and not (0 < len(self.source) <= _LONGEST and self.source.isprintable()):
-            raise BadFilter(f"source must be 1 to {_LONGEST} printable characters")
+        scopes = () if self.scope is None else (self.scope,)
+        words = [("scope", scopes, tables.ATTENTION_SCOPES), ("kind", self.kinds, tables.ATTENTION_KINDS)]
+        check_filter(self.limit, [("source", self.source)], words)
 
 
 async def list_attention(connection: AsyncConnection, wanted: AttentionFilter) -> JsonObject:
-    """Return `{"items", "next_cursor"}`: reasons to look, the newest first. Raises BadCursor.
+    """Return `{"items", "next_cursor"}`: open reasons to look as in `attention_by_kind`, the newest first.
 
-    An item is as in `attention_by_kind`, with `closed_at`.
+    Raises BadCursor.
     """
     a = _ATTENTION
     query = _told().order_by(a.since.desc(), a.id.desc()).limit(wanted.limit + 1)
-    for column, value in ((a.scope, wanted.scope), (a.kind, wanted.kind), (a.source, wanted.source)):
+    for column, value in ((a.scope, wanted.scope), (a.source, wanted.source)):
         if value is not None:
             query = query.where(column == value)
-    if wanted.open is not None:
-        query = query.where(_OPEN if wanted.open else a.closed_at.is_not(None))
+    if wanted.kinds:
+        query = query.where(a.kind.in_(wanted.kinds))
     if wanted.acknowledged is not None:
         query = query.where(a.acknowledged_at.is_not(None) if wanted.acknowledged else a.acknowledged_at.is_(None))
     if wanted.cursor is not None:
@@ -101,24 +94,19 @@ async def list_attention(connection: AsyncConnection, wanted: AttentionFilter) -
     rows = list((await connection.execute(query)).mappings())
     last = rows[wanted.limit - 1] if len(rows) > wanted.limit else None
     after = cursors.encode("c", {"since": last["since"], "id": last["id"]}) if last is not None else None
-    return {"items": [_told_json(row) for row in rows[: wanted.limit]], "next_cursor": after}
+    return {"items": [_attention(row) for row in rows[: wanted.limit]], "next_cursor": after}
 
 
 async def one_attention(connection: AsyncConnection, ref: str) -> JsonObject | None:
-    """Return one reason to look, as `list_attention` does, open or not; None when there is none of this name."""
+    """Return one open reason to look, as `list_attention` does; None when there is none of this name."""
     row = (await connection.execute(_told().where(_ATTENTION.id == ref))).mappings().first()
-    return _told_json(row) if row is not None else None
+    return _attention(row) if row is not None else None
 
 
 def _told() -> Select[Any]:
     w = tables.workflows
-    return select(tables.attention, w.c.status).select_from(
-        tables.attention.outerjoin(w, w.c.pk == _ATTENTION.workflow)
-    )
-
-
-def _told_json(row: Row) -> JsonObject:
-    return {**_attention(row), "closed_at": stamp(row["closed_at"])}
+    joined = tables.attention.outerjoin(w, w.c.pk == _ATTENTION.workflow)
+    return select(tables.attention, w.c.status).select_from(joined).where(_OPEN)
 
 
 def _attention(row: Row) -> JsonObject:

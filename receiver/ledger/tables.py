@@ -44,6 +44,7 @@ metadata = MetaData(
 ATTENTION_KINDS = (
     "overdue", "gone", "unreachable", "refused", "credentials", "contradicted", "uncollected", "unreadable",
 )  # fmt: skip
+ATTENTION_SCOPES = ("source", "workflow", "delivery")
 LANES = ("interactive", "fresh", "hints", "standing")
 SCOPES = ("read", "write", "admin")
 SELDOM = "outcome NOT IN ('applied', 'recorded')"
@@ -316,7 +317,7 @@ attention = Table(
     Column("acknowledged_at", Instant),
     Column("acknowledged_by", Text),
     Column("closed_at", Instant),
-    one_of("scope", ("source", "workflow", "delivery")),
+    one_of("scope", ATTENTION_SCOPES),
     one_of("kind", ATTENTION_KINDS),
     Index(
         "uq_attention_open",

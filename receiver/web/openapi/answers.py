@@ -106,7 +106,6 @@ class ListedAttention(Attention):
     source: str
     subject: str = Field(description="The workflow's or the delivery's id; empty for a source.")
     status: Status | None = Field(description="The workflow's.")
-    closed_at: Stamp | None = Field(description="When its cause was gone; null while it is open.")
 
 
 class AttentionPage(Shape):

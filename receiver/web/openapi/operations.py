@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from receiver.ledger.records import EvidenceKind, Outcome
-from receiver.ledger.tables import ATTENTION_KINDS
+from receiver.ledger.tables import ATTENTION_KINDS, ATTENTION_SCOPES
 from receiver.web.openapi import answers as a
 from receiver.web.openapi import figures as f
 from receiver.web.openapi.describing import (
@@ -107,12 +107,12 @@ WORKFLOWS = (
         problems=("unknown-workflow", "unknown-source", "no-attention"),
     ),
     Operation(
-        "GET", "/v1/attention", "listAttention", "What needs a person, newest first", "workflows", "read",
+        "GET", "/v1/attention", "listAttention", "What needs a person and is open, newest first", "workflows", "read",
         {200: a.AttentionPage},
         (
-            Parameter("scope", {"type": "string", "enum": ["source", "workflow", "delivery"]}, "About one of these."),
-            Parameter("kind", {"type": "string", "enum": list(ATTENTION_KINDS)}, "Of this kind."), BY_SOURCE,
-            Parameter("open", FLAG, "Whose cause is not gone (the default), or is."),
+            Parameter("scope", {"type": "string", "enum": list(ATTENTION_SCOPES)}, "About one of these."),
+            Parameter("kind", {"type": "string", "enum": list(ATTENTION_KINDS)}, "One of these.", many=True),
+            BY_SOURCE,
             Parameter("acknowledged", FLAG, "That a person has seen to, or nobody yet."), LIMIT, CURSOR,
         ),
         problems=("bad-cursor",),
