@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, any_, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, any_, case, func, literal, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -176,19 +176,29 @@ def _updated(check: Check, columns: tuple[str, ...]) -> tuple[Any, ...]:
     return (*values, check.source, check.id)
 
 
-async def want(connection: AsyncConnection, source: str, workflow_id: str, pk: int | None, now: datetime) -> None:
-    """Make a look due now: somebody waits for it. Needs no workflow lock; a finishing look sees the wish (R15)."""
+async def want(
+    connection: AsyncConnection, source: str, workflow_id: str, pk: int | None, now: datetime, *, join: bool = False
+) -> datetime:
+    """Make a look due now: somebody waits for it. Needs no workflow lock; a finishing look sees the wish (R15).
+
+    `join` asks for none where one that was wished for is under way, and waits for that one. Returns the instant of the
+    wish that counts: `now`, or that of the one joined.
+    """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {
         "source": source, "id": workflow_id, "workflow": pk, "reasons": {"wanted": now.isoformat()},
         "lane": "interactive", "due_at": now, "wanted_at": now, "hints": 0, "attempts": 0, "looks": 0, "misses": 0,
         "fence": 0,
     }  # fmt: skip
-    statement = insert(checks).values(row)
-    statement = statement.on_conflict_do_update(
-        index_elements=["source", "id"], set_={"wanted_at": now, "due_at": now, "lane": "interactive"}
-    )
-    await connection.execute(statement)
+    mine: dict[str, Any] = {"wanted_at": now, "due_at": now, "lane": "interactive"}
+    if join:
+        under_way = and_(checks.c.wanted_at.is_not(None), checks.c.leased_until > now)
+        mine = {
+            name: case((under_way, checks.c[name]), else_=literal(value, checks.c[name].type))
+            for name, value in mine.items()
+        }
+    statement = insert(checks).values(row).on_conflict_do_update(index_elements=["source", "id"], set_=mine)
+    return (await connection.execute(statement.returning(checks.c.wanted_at))).scalar_one() or now
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import asyncio
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.config.files import files_lie_at
-from receiver.ledger import queries
+from receiver.ledger import checks, queries
+from receiver.ledger.database import now as database_now
 from receiver.ledger.looks import MISSES
 from receiver.ledger.query_parts import Row, lasting
 from receiver.web import copies
@@ -22,7 +24,7 @@ from receiver.web.parameters import named_blob, unknown_blob
 from receiver.web.problems import Problem
 from receiver.web.sharing import link_or
 from receiver.web.site import Site
-from receiver.web.waiting import NO_RECONCILER, POLL, pulse_of, wish
+from receiver.web.waiting import NO_RECONCILER, POLL, pulse_of
 
 _HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 # After a look has finished, this long for the renewal of the one URL that may follow it.
@@ -47,7 +49,7 @@ async def redirect(request: Request) -> Response:
         return copy
     row = await _find(site, source, blob_id)
     if not lasting(row, clock()):
-        row = await _renewed(site, source, blob_id, row)
+        row = await _renewed(site, source, row)
     url = str(row["url"])
     if not _may_serve(site, source, url):
         raise Problem("blob-unavailable", "upstream gave an address for this file that this source may not send you to")
@@ -55,10 +57,14 @@ async def redirect(request: Request) -> Response:
 
 
 async def _find(site: Site, source: str, blob_id: str) -> Row:
-    row = None
-    if source in site.config.sources:
-        async with site.database.read() as connection:
-            row = await queries.blob(connection, source, blob_id, clock())
+    if source not in site.config.sources:
+        raise unknown_blob(source, blob_id)
+    async with site.database.read() as connection:
+        return await _known(connection, source, blob_id)
+
+
+async def _known(connection: AsyncConnection, source: str, blob_id: str) -> Row:
+    row = await queries.blob(connection, source, blob_id, clock())
     if row is None:
         raise unknown_blob(source, blob_id)
     if row["gone_at"] is not None:
@@ -66,11 +72,16 @@ async def _find(site: Site, source: str, blob_id: str) -> Row:
     return row
 
 
-async def _renewed(site: Site, source: str, blob_id: str, row: Row) -> Row:
+async def _renewed(site: Site, source: str, row: Row) -> Row:
     """Have upstream asked, and return the blob once its URL works. Raises Problem when it does not come to that."""
     loop = asyncio.get_running_loop()
-    began, workflow_id = loop.time(), row["workflow_id"]
-    wished = await wish(site, source, workflow_id, row["workflow"])
+    began, blob_id, workflow_id = loop.time(), row["id"], row["workflow_id"]
+    async with site.database.write() as connection:
+        # Somebody else's look may have ended meanwhile, or be under way.
+        row, now = await _known(connection, source, blob_id), await database_now(connection)
+        if lasting(row, clock()):
+            return row
+        wished = await checks.want(connection, source, workflow_id, row["workflow"], now, join=True)
     answered_at: float | None = None
     while loop.time() - began < NO_RECONCILER and not site.stopping.is_set():
         await asyncio.sleep(POLL)
