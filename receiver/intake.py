@@ -25,6 +25,7 @@ from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.faults import ABORTED, HELD, data_at_fault, sqlstate
+from receiver.ledger.parting import COMMIT_WITHIN
 from receiver.ledger.recent import Recent
 from receiver.ledger.store import held_elsewhere
 from receiver.logs import log_event
@@ -293,12 +294,10 @@ class Intake:
     async def _commit(self, entries: Sequence[Entry]) -> list[Result]:
         """Apply entries in a transaction of their own. Raises IntakeUnavailable or _Poisoned."""
         for left in reversed(range(TRIES)):
-            began = time.monotonic()
-            self._busy_since = began
+            self._busy_since = began = time.monotonic()
             try:
-                results = None
-                if left == TRIES - 1 and began >= self._careful_until:
-                    results = await self.ahead.commit(entries)
+                by_memory = left == TRIES - 1 and began >= self._careful_until
+                results = await self.ahead.commit(entries) if by_memory else None
                 if results is None:
                     results = await self._apply(entries, careful=began < self._careful_until)
             except _Held:
@@ -326,7 +325,8 @@ class Intake:
         raise AssertionError("the last try either returns or raises")
 
     async def _apply(self, entries: Sequence[Entry], *, careful: bool) -> list[Result]:
-        async with self._database.write(wait=WAIT_NO_LONGER) as conn:
+        light = sum(entry.weight for entry in entries) <= HEAVY
+        async with self._database.write(wait=WAIT_NO_LONGER, within=COMMIT_WITHIN if light else None) as conn:
             if careful:
                 await self._see_what_is_held(conn, entries)
             return await apply(conn, entries, await database_now(conn), self._recent)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from receiver.ledger import driver
@@ -33,6 +34,7 @@ from receiver.ledger.engines import (
     sqlite_version,
     writing,
 )
+from receiver.ledger.parting import BEGIN_WITHIN, COMMIT_WITHIN, Unanswered, abandon, roll_back, say, to_the_end
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -98,22 +100,6 @@ def refused(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"
 
 
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finish `work` even if we are cancelled meanwhile; the cancellation is raised afterwards."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # seen here, so that asyncio does not complain that nobody looked
-        raise cancelled
-    task.result()
-
-
 async def now(conn: AsyncConnection) -> datetime:
     """Return the database's clock, aware and UTC (R14). It moves within a transaction. SQLite knows milliseconds."""
     if conn.dialect.name == "postgresql":
@@ -139,6 +125,7 @@ class Database:
         self._dialect, self._url = _parse(url)
         self._dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         self.name = _name(self._dialect, self._url)
+        self._made: WeakSet[Any] = WeakSet()  # connections to PostgreSQL, of both pools
         self._turn: AbstractAsyncContextManager[Any] = asyncio.Lock() if self._dialect == "sqlite" else nullcontext()
         self._writers = self._engine(pool_size=1 if self._dialect == "sqlite" else pool_size)
         self._readers = self._engine(pool_size=pool_size, read_only=True)
@@ -154,8 +141,9 @@ class Database:
                 foreign_keys=not maintenance,
             )
         return postgresql_engine(
-            self._dsn, pool_size=pool_size, patience=self._patience, read_only=read_only, unhurried=maintenance
-        )
+            self._dsn, pool_size=pool_size, patience=self._patience, read_only=read_only, unhurried=maintenance,
+            made=WeakSet() if maintenance else self._made,
+        )  # fmt: skip
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 5, patience: float = 10.0) -> Self:
@@ -169,7 +157,7 @@ class Database:
             async with database.write() as conn:
                 await conn.exec_driver_sql("SELECT 1")
         except BaseException:
-            await _to_the_end(database.close())
+            await to_the_end(database.close())
             raise
         return database
 
@@ -198,20 +186,24 @@ class Database:
         """Return which of the two this is."""
         return self._dialect
 
-    def write(self, *, wait: float | None = None) -> AbstractAsyncContextManager[AsyncConnection]:
+    def write(
+        self, *, wait: float | None = None, within: float | None = None
+    ) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a transaction that commits when its block ends, and rolls back on any exception.
 
-        `wait` is for how many seconds a statement may wait for a row that another transaction holds, on PostgreSQL.
+        `wait` is for how many seconds a statement may wait for a row that another transaction holds, on PostgreSQL, and
+        `within` how many the whole may take there.
 
         PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is waited
         for as long as `patience` says. Statements may also go straight to the driver's connection. Raises
-        DatabaseUnavailable at the beginning; at the end CommitInDoubt, TransactionLost when an error inside was
-        swallowed, or SQLAlchemy's error when the database refused to commit.
+        DatabaseUnavailable at the beginning and TimeoutError after `within`; at the end CommitInDoubt,
+        TransactionLost when an error inside was swallowed, or SQLAlchemy's error when the database refused to commit.
         """
         begin = _BEGIN_WRITE[self._dialect]
         if wait is not None and self._dialect == "postgresql":
             begin += f"; SET LOCAL lock_timeout = {int(wait * 1000)}"
-        return self._transaction(self._writers, begin, self._turn)
+        limit = asyncio.timeout(within if self._dialect == "postgresql" else None)
+        return self._transaction(self._writers, begin, self._turn, limit)
 
     async def connect(self, **settings: str) -> Any:
         """Return a writer's connection to PostgreSQL outside any pool, with more `settings`. Raises DRIVER_ERRORS."""
@@ -226,10 +218,11 @@ class Database:
         """A writing transaction for migrations: no time limits, and on SQLite no enforcement of foreign keys."""
         engine = self._engine(pool_size=1, maintenance=True)
         try:
-            async with self._transaction(engine, _BEGIN_WRITE[self._dialect], self._turn) as conn:
+            begin = _BEGIN_WRITE[self._dialect]
+            async with self._transaction(engine, begin, self._turn, commit_within=None) as conn:
                 yield conn
         finally:
-            await _to_the_end(engine.dispose())
+            await to_the_end(engine.dispose())
 
     async def close(self) -> None:
         """Close every connection. The database must not be used afterwards."""
@@ -238,16 +231,38 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(
-        self, engine: AsyncEngine, begin: str, turn: AbstractAsyncContextManager[Any]
+        self,
+        engine: AsyncEngine,
+        begin: str,
+        turn: AbstractAsyncContextManager[Any],
+        limit: AbstractAsyncContextManager[Any] | None = None,
+        commit_within: float | None = COMMIT_WITHIN,
     ) -> AsyncIterator[AsyncConnection]:
-        async with turn:
+        async with turn, limit or nullcontext():
             conn = await self._begin(engine, begin)
             try:
                 yield conn
             except BaseException:
-                await _to_the_end(self._roll_back(conn))
+                await to_the_end(self._roll_back(conn))
                 raise
-            await _to_the_end(self._commit(conn))
+            await to_the_end(self._commit(conn, commit_within))
+
+    async def _roll_back(self, conn: AsyncConnection) -> None:
+        try:
+            await roll_back(conn)
+        except Unanswered as error:
+            self._lost_by(error)
+
+    def _lost_by(self, error: BaseException) -> None:
+        if isinstance(error, Unanswered):
+            self.distrust()
+
+    def distrust(self) -> None:
+        """Close every connection to PostgreSQL that there is, used or not, at once: one has been silent for too long,
+        and the others came the same way. Whoever uses one is told that it is lost; new ones are made when needed."""
+        for connection in list(self._made):
+            connection.terminate()
+        self._made.clear()
 
     async def _begin(self, engine: AsyncEngine, begin: str) -> AsyncConnection:
         tried_again = False
@@ -258,7 +273,8 @@ class Database:
                 connected = True
                 await _say_begin(conn, begin, self._patience)
             except BaseException as error:
-                await _to_the_end(_abandon(conn))
+                await to_the_end(abandon(conn))
+                self._lost_by(error)
                 # A connection that died in the pool says nothing about the database: once more, with an emptied pool.
                 if connected and isinstance(error, DRIVER_ERRORS) and not tried_again:
                     await engine.dispose()
@@ -270,16 +286,16 @@ class Database:
                 raise
             return conn
 
-    async def _commit(self, conn: AsyncConnection) -> None:
+    async def _commit(self, conn: AsyncConnection, within: float | None) -> None:
         try:
-            kept = await self._say_commit(conn)
+            kept = await self._say_commit(conn, within)
         except DRIVER_ERRORS as error:
             if refused(error):
                 await self._roll_back(conn)
                 at_fault = isinstance(error, asyncpg.IntegrityConstraintViolationError)
                 raise (IntegrityError if at_fault else OperationalError)("COMMIT", None, error) from None
-            await conn.invalidate()
-            await conn.close()
+            await abandon(conn)
+            self._lost_by(error)
             raise CommitInDoubt(f"lost {self.name} while committing: {reason(error, self._url.password)}") from None
         except BaseException:
             await self._roll_back(conn)
@@ -289,39 +305,24 @@ class Database:
             raise TransactionLost("nothing was kept: an error ended the transaction early, and it was swallowed")
         await conn.close()
 
-    async def _say_commit(self, conn: AsyncConnection) -> bool:
+    async def _say_commit(self, conn: AsyncConnection, within: float | None) -> bool:
         """Return whether there was something to commit."""
         if conn.invalidated:
             return False
         raw: Any = (await conn.get_raw_connection()).driver_connection
         if self._dialect == "postgresql":
             # In a failed transaction PostgreSQL answers COMMIT without complaint, only with another word.
-            return bool(await raw.execute("COMMIT") == "COMMIT")
+            return await say(raw, "COMMIT", within) == "COMMIT"
         if not raw.in_transaction:
             return False
         await conn.commit()
         return True
 
-    async def _roll_back(self, conn: AsyncConnection) -> None:
-        try:
-            if conn.invalidated:
-                return
-            raw: Any = (await conn.get_raw_connection()).driver_connection
-            if self._dialect == "sqlite":
-                await raw.rollback()  # SQLAlchemy would not, after a COMMIT that failed
-            elif raw.is_in_transaction():
-                await raw.execute("ROLLBACK")
-            await conn.rollback()
-        except (*DRIVER_ERRORS, DBAPIError):
-            await conn.invalidate()
-        finally:
-            await conn.close()
-
 
 async def _say_begin(conn: AsyncConnection, begin: str, patience: float) -> None:
     if conn.dialect.name == "postgresql":
         # To the driver, which takes several statements at once and needs no preparing for them.
-        await driver.of(conn).execute(begin)
+        await say(driver.of(conn), begin, BEGIN_WITHIN)
         return
     give_up_at = time.monotonic() + patience
     while True:
@@ -332,12 +333,3 @@ async def _say_begin(conn: AsyncConnection, begin: str, patience: float) -> None
                 raise
         else:
             return
-
-
-async def _abandon(conn: AsyncConnection) -> None:
-    """Close a connection of which we do not know what state it is in."""
-    if conn.sync_connection is None:
-        return
-    if not conn.invalidated:
-        await conn.invalidate()
-    await conn.close()

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import aiosqlite
 import asyncpg
@@ -34,6 +36,9 @@ LOCK_SLICE = 0.2
 # same ones as the batch before: the rarer that is, the less there is to write, and the fewer waits for the disk.
 LOG_PAGES = 4_000
 STATEMENT_TIMEOUT = 30.0  # seconds for one statement on PostgreSQL
+# A network that loses every packet says nothing, and neither does TCP for a quarter of an hour: after so many seconds
+# without a sign of the other end's kernel the connection is lost. A server that is merely slow keeps giving signs.
+NO_SIGN = 5
 # A process that froze inside a transaction holds its rows for no longer than this.
 IDLE_IN_TRANSACTION = "15s"
 
@@ -227,7 +232,7 @@ def writing() -> dict[str, str]:
 
 async def connect(dsn: str, patience: float, settings: Mapping[str, str], *, unhurried: bool = False) -> Any:
     """Return a connection to PostgreSQL. asyncpg reads the DSN, so that libpq's parameters (`host`, …) count."""
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         dsn,
         timeout=patience,
         command_timeout=None if unhurried else STATEMENT_TIMEOUT,
@@ -236,15 +241,40 @@ async def connect(dsn: str, patience: float, settings: Mapping[str, str], *, unh
         max_cached_statement_lifetime=0,
         max_cacheable_statement_size=0,
     )
+    _watch_for_silence(connection)
+    return connection
+
+
+def _watch_for_silence(connection: Any) -> None:
+    """Have the kernel find out that nothing comes through any more, as libpq's `tcp_user_timeout` and keepalives do."""
+    sock = connection._transport.get_extra_info("socket")  # asyncpg has no other way to it
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Not every system has all of them.
+    for name, value in (
+        ("TCP_KEEPIDLE", 2),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", NO_SIGN - 2),
+        ("TCP_USER_TIMEOUT", NO_SIGN * 1000),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def postgresql_engine(
-    dsn: str, *, pool_size: int, patience: float, read_only: bool = False, unhurried: bool = False
+    dsn: str,
+    *,
+    pool_size: int,
+    patience: float,
+    made: WeakSet[Any],
+    read_only: bool = False,
+    unhurried: bool = False,
 ) -> AsyncEngine:
     """Return an engine on a PostgreSQL database. Nothing is opened yet.
 
     `patience` is how many seconds to wait for a new connection or a free place in the pool; `unhurried` statements may
-    take as long as they need.
+    take as long as they need. The driver's connections are added to `made`.
     """
     settings = {} if unhurried else writing()
     if read_only:
@@ -252,7 +282,9 @@ def postgresql_engine(
         settings["default_transaction_read_only"] = "on"
 
     async def connected() -> Any:
-        return await connect(dsn, patience, settings, unhurried=unhurried)
+        connection = await connect(dsn, patience, settings, unhurried=unhurried)
+        made.add(connection)
+        return connection
 
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -12,6 +12,7 @@ import asyncpg
 from receiver.ledger import driver
 from receiver.ledger.database import CommitInDoubt, Database, DatabaseUnavailable, refused
 from receiver.ledger.engines import DRIVER_ERRORS
+from receiver.ledger.parting import COMMIT_WITHIN
 
 # Of its sessions. What waits for a row is better tried step by step; and who holds one and waits for another, as a
 # statement that does all at once may have to, does not do so for long enough to be in a deadlock.
@@ -42,11 +43,13 @@ class Line:
         """
         connection = await self._open()
         try:
-            return list(await connection.fetch(sql, *values))
+            return list(await connection.fetch(sql, *values, timeout=COMMIT_WITHIN))
         except BaseException as error:
             if isinstance(error, asyncpg.PostgresError) and refused(error):
                 driver.translate(sql, error)
             self._drop()
+            if isinstance(error, TimeoutError):
+                self._database.distrust()
             if isinstance(error, DRIVER_ERRORS):
                 raise CommitInDoubt(f"lost {self._database.name} while committing: {type(error).__name__}") from None
             raise

@@ -28,6 +28,7 @@ from tests.staging.soundness import lost_or_doubled, unsound
 from tests.staging.traffic import Traffic
 from tests.staging.upstream import held_targets
 from tests.staging.waiting import until
+from tests.staging.wire import wired
 
 OUTAGE = number("OUTAGE", 4)
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(int(120 + 3 * OUTAGE))]
@@ -35,6 +36,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(int(120 + 3 * OUTAGE))]
 ANSWER_WITHIN = 1.5  # seconds
 BUSY = 1.5  # and more that a machine with other things to do may take
 AT_ONCE = 3.0  # from the database's return to the first 200, on such a machine
+# From then on until connections that nobody has told of their end are given up: a commit may take ten seconds.
+UNTOLD = 10.0
 FLAT = 32 * MIB
 
 
@@ -53,7 +56,7 @@ class Watched:
         return int(words[words.index("VmRSS:") + 1]) * 1024
 
     @asynccontextmanager
-    async def outage(self, *, workers: int = 1) -> AsyncIterator[None]:
+    async def outage(self, *, workers: int = 1, back_within: float = AT_ONCE) -> AsyncIterator[None]:
         """Watch an outage that the block makes and ends: its answers, its log, its memory, and what comes after."""
         await self.traffic.until_acknowledged(100)
         before, self.traffic.slowest = self.memory(), 0.0
@@ -78,7 +81,7 @@ class Watched:
         assert count > 10, "the traffic did not notice"
         assert self.traffic.counts["curt"] == 0
         assert self.traffic.slowest < ANSWER_WITHIN + BUSY
-        assert back < AT_ONCE
+        assert back < back_within
         assert self.unhealthy == []
         assert grown < FLAT
         for event, times in said.items():
@@ -154,6 +157,21 @@ async def test_a_database_that_is_silent_is_503_until_it_speaks(server: MortalPo
         await asyncio.sleep(OUTAGE)
         assert not await asked_ready(serve.stage.port)
         server.thaw()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_behind_a_black_hole_it_is_503_until_a_new_connection_passes(
+    server: MortalPostgres, tmp_path: Path, workers: int
+) -> None:
+    async with (
+        wired(server.url) as wire,
+        watched(tmp_path, wire.url, "--workers", str(workers)) as serve,
+        serve.outage(workers=workers, back_within=max(UNTOLD - OUTAGE, 0) + AT_ONCE),
+    ):
+        wire.swallow()
+        await asyncio.sleep(OUTAGE)
+        assert not await asked_ready(serve.stage.port)
+        wire.pass_again()
 
 
 async def test_a_database_that_starts_again_and_again_loses_nothing(server: MortalPostgres, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def raising(state: str) -> bytes:
 @dataclass
 class Wire:
     """The relay. `url` leads through it to the same database. `refusing` is the SQLSTATE new connections are sent away
-    with; `stuck` lets nothing through in either direction, and tells nobody."""
+    with."""
 
     url: str
     target: str
@@ -61,13 +61,35 @@ class Wire:
     count: int = 0
     fired: bool = False
     met: bytes = b""  # the message that met the fault
-    open_hole: asyncio.Event = field(default_factory=asyncio.Event)
+    _passable: asyncio.Event = field(default_factory=asyncio.Event)
+    _met: int = 0  # connections
+    _lost: int = 0  # of these the first so many, for which nothing passes any more
     _at: int = 0
     _fault: Fault | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.open_hole.set()
+        self._passable.set()
+
+    def swallow(self) -> None:
+        """From now on nothing passes in either direction, and nobody is told: a black hole."""
+        self._passable.clear()
+        self._lost = self._met
+
+    def pass_again(self) -> None:
+        """Let pass what has come since; the connections from before are lost, and nobody has told their two ends."""
+        self._passable.set()
+
+    def meet(self) -> int:
+        """Count a connection; returns its number."""
+        self._met += 1
+        return self._met
+
+    async def passes(self, number: int) -> None:
+        """Return when something passes on a connection: never, if it was swallowed."""
+        await self._passable.wait()
+        while number <= self._lost:
+            await asyncio.Event().wait()
 
     def arm(self, at: int, fault: Fault) -> None:
         """Let the `at`-th statement from now on meet `fault`, once."""
@@ -111,7 +133,7 @@ class _Relay:
     """One connection."""
 
     def __init__(self, wire: Wire, client: Streams) -> None:
-        self._wire, self._client = wire, client
+        self._wire, self._client, self._number = wire, client, wire.meet()
         self._swallowing = False  # what the server answers is not passed on
 
     async def run(self) -> None:
@@ -135,7 +157,7 @@ class _Relay:
             head = await reader.readexactly(8)
             length, code = struct.unpack("!II", head)
             first = head + await reader.readexactly(length - 8)
-            await self._wire.open_hole.wait()
+            await self._wire.passes(self._number)
             if code in (_SSL, _GSS):
                 writer.write(b"N")
                 continue
@@ -150,7 +172,7 @@ class _Relay:
         reader, writer = self._client
         while True:
             kind, message = await _message(reader)
-            await self._wire.open_hole.wait()
+            await self._wire.passes(self._number)
             fault = self._wire.hits(message) if kind in b"QB" else None
             if fault is None:
                 server.write(message)
@@ -173,7 +195,7 @@ class _Relay:
         """From the server to us."""
         while True:
             kind, message = await _message(server)
-            await self._wire.open_hole.wait()
+            await self._wire.passes(self._number)
             if not self._swallowing:
                 self._client[1].write(message)
             elif kind == b"Z":  # it has run the statement, and is ready for the next
