@@ -34,7 +34,16 @@ from receiver.ledger.engines import (
     sqlite_version,
     writing,
 )
-from receiver.ledger.parting import BEGIN_WITHIN, COMMIT_WITHIN, Unanswered, abandon, roll_back, say, to_the_end
+from receiver.ledger.parting import (
+    BEGIN_WITHIN,
+    COMMIT_WITHIN,
+    Unanswered,
+    abandon,
+    farewell,
+    roll_back,
+    say,
+    to_the_end,
+)
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -226,6 +235,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection. The database must not be used afterwards."""
+        # A pool would wait for each in turn, for as long as a statement may take.
+        await asyncio.gather(*map(farewell, list(self._made)))
         await self._readers.dispose()
         await self._writers.dispose()
 

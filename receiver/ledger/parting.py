@@ -80,12 +80,12 @@ async def abandon(conn: AsyncConnection) -> None:
     if not conn.invalidated:
         raw: Any = conn.sync_connection.connection.driver_connection
         if isinstance(raw, asyncpg.Connection):
-            await _farewell(raw)
+            await farewell(raw)
         await conn.invalidate()
     await conn.close()
 
 
-async def _farewell(raw: Any) -> None:
+async def farewell(raw: Any) -> None:
     """Cancel what a session is at and close it in good order, so that the server does not go on for nobody; or just
     close our end of it."""
     with suppress(*DRIVER_ERRORS):

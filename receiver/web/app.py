@@ -31,7 +31,7 @@ from receiver.web.transport_security import StrictTransport
 from receiver.web.watch import Watch
 
 RECONCILER = "reconciler"  # its name among the loops whose signs of life are heard
-SAY_GOODBYE = 15.0  # seconds the reconciler has for ending by itself
+LEAVE_WITHIN = 8.0  # seconds for commits under way and for the reconciler's looks; a database may well say nothing
 
 
 class Daemon(Protocol):
@@ -100,11 +100,8 @@ def _lifespan(
         finally:
             site.stopping.set()
             janitor.cancel()
-            await site.intake.drain()
-            await asyncio.wait({janitor})
-            await rejections.stop()
-            if background is not None:
-                await _end(background)
+            ending = {asyncio.ensure_future(one) for one in (site.intake.drain(), rejections.stop())}
+            await _leave(site, ending | {janitor} | ({background} if background is not None else set()))
 
     return lifespan
 
@@ -128,9 +125,13 @@ async def _watched(daemon: Daemon, site: Site) -> None:
     site.beats.beat(RECONCILER, datetime.now(UTC), within=timedelta(0))  # silent from now on
 
 
-async def _end(background: asyncio.Task[None]) -> None:
-    """Wait until the reconciler has ended, and end it when it does not."""
-    await asyncio.wait({background}, timeout=SAY_GOODBYE)
-    if not background.done():
-        background.cancel()
-        await asyncio.wait({background})
+async def _leave(site: Site, ending: set[asyncio.Future[Any]]) -> None:
+    """Wait until all have ended, and end those that do not: whoever waits for a commit has long been answered."""
+    _, late = await asyncio.wait(ending, timeout=LEAVE_WITHIN)
+    if late:
+        log_event("left early", level="warning", problem=f"the database said nothing for {LEAVE_WITHIN:.0f} s")
+        site.database.distrust()
+        for one in late:
+            one.cancel()
+        await asyncio.wait(late)
+    await site.intake.stop()

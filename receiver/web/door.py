@@ -17,7 +17,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from receiver.config.sections import ServerConfig
-from receiver.web.limits import AT_ONCE, CROWDED, EVERY, HURRY, KEEP_ALIVE, KEEP_ALIVE_CROWDED, LOBBY, READ_WITHIN
+from receiver.web.limits import (
+    AT_ONCE,
+    CLOSING,
+    CROWDED,
+    EVERY,
+    HURRY,
+    KEEP_ALIVE,
+    KEEP_ALIVE_CROWDED,
+    LOBBY,
+    READ_WITHIN,
+)
 from receiver.web.refusals import AGAIN_SOON, BUSY, CLIENT_FULL, REASONS
 from receiver.web.room import Room
 
@@ -73,6 +83,12 @@ class Door:
     def idle_within(self) -> float:
         """Seconds a connection may rest between two requests."""
         return KEEP_ALIVE_CROWDED if self.crowded else KEEP_ALIVE
+
+    def hurry(self) -> None:
+        """The server is to end: give those who have not sent all, or do not take their answer, a moment only."""
+        self.body_within = min(self.body_within, CLOSING)
+        self._head_within = min(self._head_within, CLOSING)
+        self.read_within = min(self.read_within, CLOSING)
 
     def enter(self, visitor: Visitor, address: str) -> bool:
         """Let a connection in, or return False: there is no place, or none for this client."""

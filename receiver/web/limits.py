@@ -13,6 +13,7 @@ PADDING_SHARE = 4  # how many bytes on the wire one of the body may take beyond 
 DRAINED = 2**20  # bytes of a body that are still read when it has been answered already
 READ_WITHIN = 20.0  # seconds a client has for taking more of its answers: all of them, or another
 READ_STEP = 64 * 2**10  # bytes
+CLOSING = 2.5  # seconds for what has not arrived whole, and for whoever takes no answer, once the server is to end
 LINGER = 1.0  # seconds in which a client that was turned away may read why, and
 LINGER_BYTES = 2**20  # what is still read from it: a connection closed with unread data is reset, the answer lost
 

@@ -16,7 +16,7 @@ from receiver.web.protocol import protocol_of
 from receiver.web.site import Site
 
 BACKLOG = 2048  # connections the kernel holds for us
-GRACE = 20  # seconds for what is in flight; a delivery needs at most `body_timeout` and `answer_within`
+GRACE = 10  # seconds for what is in flight; what has not arrived whole is hurried
 
 
 class StartFailed(Exception):
@@ -105,6 +105,7 @@ class Server(uvicorn.Server):
         """End: take nothing new, answer what is in flight, leave."""
         self.should_exit = True
         self._site.stopping.set()
+        self._site.door.hurry()
 
     async def main_loop(self) -> None:
         """Until told to end; uvicorn's own looks ten times a second whether it has been."""
