@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from receiver.ledger.database import Database
 from receiver.sandbox.civitai import running_civitai
 from tests.chaos.sizes import number
 from tests.conftest import PostgresServer
+from tests.staging.failing_disk import FailingDisk, What, failing_disk
 from tests.staging.mortal_postgres import MortalPostgres, mortal_postgres
 from tests.staging.programs import KEY, Program, Stage, asked_ready
 from tests.staging.small_disk import MIB, small_disk
@@ -111,12 +112,15 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(folder: Path, database_url: str, *arguments: str) -> AsyncIterator[Watched]:
+async def watched(
+    folder: Path, database_url: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Watched]:
     """Serve under traffic while inside; afterwards nothing that was acknowledged may be lost."""
     async with running_civitai(speed=10, api_key=KEY) as civitai, aiohttp.ClientSession() as session:
         stage = Stage.made(
             folder, database_url, civitai.base_url,
             server=(f'answer_within = "{ANSWER_WITHIN}s"',), source=('deadline = "30d"',),
+            environment=environment,
         )  # fmt: skip
         targets = await held_targets(session, civitai, 20)
         async with stage.running("serve", "serve", *arguments) as program:
@@ -199,3 +203,36 @@ async def test_a_disk_without_room_is_503_until_there_is_room(tmp_path: Path) ->
                 await asyncio.sleep(OUTAGE)
                 assert not await asked_ready(serve.stage.port), "it cannot keep anything, and says so"
                 disk.free()
+
+
+@pytest.fixture
+def disk() -> Iterator[FailingDisk]:
+    with failing_disk() as disk:
+        yield disk
+
+
+@pytest.mark.parametrize("what", ["sync", "write"])
+async def test_a_disk_that_fails_is_503_until_it_works(disk: FailingDisk, tmp_path: Path, what: What) -> None:
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    environment = disk.environment(folder)
+    async with watched(tmp_path, f"sqlite:///{folder}/ledger.db", environment=environment) as serve, serve.outage():
+        disk.fail(what)
+        await asyncio.sleep(OUTAGE)
+        assert not await asked_ready(serve.stage.port), "it cannot keep anything, and says so"
+        disk.mend()
+
+
+async def test_a_database_whose_log_cannot_be_synced_is_503_until_it_can(
+    server: MortalPostgres, disk: FailingDisk, tmp_path: Path
+) -> None:
+    await server.stop()
+    server.environment = disk.environment(server.data)
+    await server.start()
+    async with watched(tmp_path, server.url) as serve, serve.outage():
+        disk.fail("sync")  # which PostgreSQL does not survive, rather than guess what the disk has
+        await asyncio.sleep(OUTAGE)
+        assert not await asked_ready(serve.stage.port)
+        disk.mend()
+        await server.kill()
+        await server.start()

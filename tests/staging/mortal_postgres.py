@@ -10,9 +10,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -38,6 +38,7 @@ class MortalPostgres:
 
     programs: Path
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside the test's own, from the next start on
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,7 +55,7 @@ class MortalPostgres:
         """Lay out the files of a new server."""
         if self._user is not None:
             shutil.chown(self.folder, self._user)
-        words = ("--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self._data))
+        words = ("--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self.data))
         self._run("initdb", *words)
 
     def copy_of(self, primary: MortalPostgres) -> None:
@@ -62,9 +63,9 @@ class MortalPostgres:
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self._run("pg_basebackup", "--checkpoint=fast", "--no-sync", "-U", "postgres", "-h", str(primary.folder),
-                  "-D", str(self._data))  # fmt: skip
-        (self._data / "recovery.signal").touch()
-        with (self._data / "postgresql.auto.conf").open("a") as settings:
+                  "-D", str(self.data))  # fmt: skip
+        (self.data / "recovery.signal").touch()
+        with (self.data / "postgresql.auto.conf").open("a") as settings:
             settings.write("restore_command = 'false'\n")  # there is nothing to recover but what came along
 
     async def start(self) -> None:
@@ -90,8 +91,9 @@ class MortalPostgres:
     def _spawn(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self._data, "-k", self.folder, "-h", ""],
+                [self.programs / "postgres", "-D", self.data, "-k", self.folder, "-h", ""],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, user=self._user,
+                env={**os.environ, **self.environment},
             )  # fmt: skip
 
     async def kill(self) -> None:
@@ -121,7 +123,7 @@ class MortalPostgres:
             os.kill(pid, signal.SIGCONT)
 
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
         return self.folder / "data"
 
     @property

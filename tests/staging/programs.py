@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,21 @@ class Stage:
     folder: Path
     database_url: str
     port: int
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside the test's own
 
     @classmethod
     def made(
-        cls, folder: Path, database_url: str, upstream: str, *, server: Sequence[str] = (), source: Sequence[str] = ()
+        cls,
+        folder: Path,
+        database_url: str,
+        upstream: str,
+        *,
+        server: Sequence[str] = (),
+        source: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> Stage:
         """Write the configuration: one source `civitai` at `upstream`."""
-        stage = cls(folder, database_url, free_port())
+        stage = cls(folder, database_url, free_port(), environment or {})
         lines = [
             "[database]", f'url = "{database_url}"', "[server]", f"port = {stage.port}", *server, "[sources.civitai]",
             'provider = "civitai"', f'base_url = "{upstream}"', f'api_key = "{KEY}"', f'hook_token = "{TOKEN}"',
@@ -71,7 +80,7 @@ class Stage:
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "receiver", "--config", str(self.config), *arguments,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **self.environment},
             )  # fmt: skip
         program = Program(process, log)
         try:
