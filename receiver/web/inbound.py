@@ -7,6 +7,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
+from receiver.providers.signing import MAX_HEADER
+
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _REMEMBERED = 512  # names and queries
@@ -20,8 +22,7 @@ _KEPT_PREFIXES = ("webhook-", "x-webhook-", "svix-", "x-fal-webhook-", "ce-")
 _KEPT_SUFFIXES = ("-signature", "-timestamp", "-delivery", "-delivery-id", "-event")
 # Whatever else matches, these carry credentials.
 _NEVER = ("authorization", "cookie", "token", "secret", "password", "api-key", "apikey")
-_LONGEST = 4096  # characters of one value; a longer one is left out, because half a signature proves nothing
-_ALL = 16384  # characters of all of them
+_ALL = 2 * MAX_HEADER  # characters of all of them; of one, what a signature may have: half of it would prove nothing
 
 
 def headers_of(raw: RawHeaders) -> dict[str, str]:
@@ -46,7 +47,7 @@ def kept_headers(headers: Mapping[str, str], identity_headers: tuple[str, ...]) 
     for name, value in headers.items():
         if not (_is_kept if len(name) <= _SHORT else _is_kept.__wrapped__)(name, identity_headers):
             continue
-        if len(value) <= _LONGEST and len(name) + len(value) <= room:
+        if len(value) <= MAX_HEADER and len(name) + len(value) <= room:
             kept[name] = value
             room -= len(name) + len(value)
     return kept

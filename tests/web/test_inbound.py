@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from receiver.providers.signing import MAX_HEADER
 from receiver.web.inbound import headers_of, kept_headers, query_of
 
 
@@ -43,6 +44,12 @@ def test_evidence_keeps_what_says_what_was_sent_and_never_credentials() -> None:
 
 
 def test_evidence_keeps_no_more_headers_than_a_page_holds() -> None:
-    kept = kept_headers({f"webhook-{n}": "x" * 4000 for n in range(10)} | {"webhook-long": "x" * 5000}, ())
+    kept = kept_headers({f"webhook-{n}": "x" * 4000 for n in range(10)} | {"webhook-long": "x" * 9000}, ())
     assert len(kept) == 4
     assert "webhook-long" not in kept
+
+
+def test_evidence_keeps_every_signature_that_is_believed() -> None:
+    longest = {"webhook-signature": "x" * MAX_HEADER}
+    assert kept_headers({"webhook-signature": "x" * MAX_HEADER}, ()) == longest
+    assert kept_headers({"webhook-signature": "x" * (MAX_HEADER + 1)}, ()) == {}
