@@ -87,7 +87,13 @@ class CivitaiSandbox(Engine):
                 continue
             if callback.detailed not in bodies:
                 bodies[callback.detailed] = self.renderer.event(change, detailed=callback.detailed)
-            envelope = Envelope(change.workflow.id, callback.url, bodies[callback.detailed], _label(change))
+            envelope = Envelope(
+                change.workflow.id,
+                callback.url,
+                bodies[callback.detailed],
+                _label(change),
+                number=change.workflow.number,
+            )
             self.post.post(envelope)
             self._forge(change, callback, envelope)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Envelope:
     """One callback to send: `body` is posted to `url` as it is; `event` is what the log says about it.
 
     `sign` makes the headers that depend on the moment of each try. `once`: never tried again. `delay` holds up its
-    lane, in real seconds."""
+    lane, in real seconds. `number` counts workflows in the order of submission, 1 for the first."""
 
     lane: str
     url: str
@@ -46,6 +47,7 @@ class Envelope:
     copy: bool = False
     forged: str | None = None
     reordered: bool = False
+    number: int = 0
 
 
 def with_token(url: str, token: str | None) -> str:
@@ -200,8 +202,7 @@ class Post:
         self._held: dict[str, list[Envelope]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._strays = 0
-        names = ("drop", "delay", "duplicate", "reorder", "copy")
-        self._rngs = {name: seeded(faults.seed, name) for name in names}
+        self._told: dict[str, int] = {}
 
     @property
     def pending(self) -> int:
@@ -216,21 +217,28 @@ class Post:
         self._held.clear()
 
     def post(self, envelope: Envelope) -> None:
-        """Send, drop, double, delay or reorder one callback, as the faults say."""
-        faults, rng = self._faults, self._rngs
-        if faults.drop.hit(rng["drop"]):
+        """Send, drop, double, delay or reorder one callback, as the faults say. What a share decides follows from the
+        seed, the number of its workflow and its place among that workflow's callbacks: not from what other workflows
+        do meanwhile, so that the same ones are lost each time."""
+        faults = self._faults
+        place = self._told[envelope.lane] = self._told.get(envelope.lane, 0) + 1
+
+        def draws(fault: str) -> random.Random:
+            return seeded(faults.seed, fault, envelope.number, place)
+
+        if faults.drop.hit(draws("drop")):
             self._dispatcher.note_dropped(envelope)
             return
-        if faults.delay.hit(rng["delay"]):
+        if faults.delay.hit(draws("delay")):
             envelope = dataclasses.replace(envelope, delay=envelope.delay + faults.delay_seconds / faults.speed)
-        twice = faults.duplicate.hit(rng["duplicate"])
-        if faults.reorder.hit(rng["reorder"]):
+        twice = faults.duplicate.hit(draws("duplicate"))
+        if faults.reorder.hit(draws("reorder")):
             self._hold(dataclasses.replace(envelope, reordered=True))
         else:
             self._dispatcher.send(envelope)
             self._release(envelope.lane)
         if twice:
-            self._send_copy(envelope)
+            self._send_copy(envelope, draws("copy"))
 
     def post_forged(self, envelope: Envelope) -> None:
         """Nobody serializes a forger: a lane of its own, at once."""
@@ -240,9 +248,8 @@ class Post:
         self._strays += 1
         return f"{envelope.lane}#{self._strays}"
 
-    def _send_copy(self, envelope: Envelope) -> None:
+    def _send_copy(self, envelope: Envelope, rng: random.Random) -> None:
         """Half of the copies follow at once in their lane, half come late and past it."""
-        rng = self._rngs["copy"]
         copy = dataclasses.replace(envelope, copy=True, reordered=False)
         if rng.random() < 0.5:
             self._dispatcher.send(dataclasses.replace(copy, delay=0.0))

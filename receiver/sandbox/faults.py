@@ -225,7 +225,9 @@ class DeliveryFaults:
     on_exhaustion: str = knob("drop", one_of("drop", "stop"), "after the last try: drop it and go on, or stop")
     concurrency: int = knob("64", read_limit, "callbacks in flight at once")
     speed: float = knob("1", read_speed, "how much faster than real life everything goes")
-    seed: int = knob("1", read_count, "the same seed draws the same fates")
+    seed: int = knob(
+        "1", read_count, "the same seed draws the same fates, and loses the same callbacks of each workflow"
+    )
 
     def tries(self) -> int:
         """How often one callback is tried at most."""

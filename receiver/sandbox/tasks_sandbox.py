@@ -270,7 +270,14 @@ class TaskSandbox(Engine):
         label = {"level": "workflow", "workflow": task.id, "step": None, "job": None, "status": self.word_of(task)}
         delay = message.after / self.faults.speed
         envelope = Envelope(
-            task.id, url, message.body, label | {"event": message.event}, message.headers, None, message.once, delay
+            task.id,
+            url,
+            message.body,
+            label | {"event": message.event},
+            message.headers,
+            once=message.once,
+            delay=delay,
+            number=task.number,
         )
         if forged is not None:
             return dataclasses.replace(envelope, forged=forged, headers=message.headers)

