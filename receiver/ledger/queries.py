@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import copies, learning, tables
+from receiver.ledger.aside import HEAVY, aside
 from receiver.ledger.operations import rejections, source_state
 from receiver.ledger.query_parts import (
     JsonObject,
@@ -74,17 +77,22 @@ async def as_json(connection: AsyncConnection, rows: Sequence[Row], now: datetim
     blobs = await _children(connection, tables.blobs, rows, "id")
     attention = await _open_attention(connection, [row["pk"] for row in rows])
     checks = await _checks(connection, rows)
-    made = []
-    for row in rows:
-        pk = row["pk"]
-        one = workflow_json(row, steps[pk], jobs[pk], blobs[pk], now)
-        one["attention"] = attention[pk]
-        check = checks.get((row["source"], row["id"]))
-        if check is not None:
-            one["check"] = check_json(check)
-            one["next_check_at"] = stamp(check["due_at"])
-        made.append(one)
-    return made
+    weight = sum(map(len, chain(steps.values(), jobs.values(), blobs.values())))
+
+    def joined() -> list[JsonObject]:
+        made = []
+        for row in rows:
+            pk = row["pk"]
+            one = workflow_json(row, steps[pk], jobs[pk], blobs[pk], now)
+            one["attention"] = attention[pk]
+            check = checks.get((row["source"], row["id"]))
+            if check is not None:
+                one["check"] = check_json(check)
+                one["next_check_at"] = stamp(check["due_at"])
+            made.append(one)
+        return made
+
+    return await aside(weight, joined)
 
 
 async def _children(
@@ -94,9 +102,11 @@ async def _children(
     runs = {row["pk"]: row["run"] for row in rows}
     query = select(table).where(table.c.workflow.in_(list(runs))).order_by(*(table.c[name] for name in order))
     found: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in (await connection.execute(query)).mappings():
-        if row["run"] == runs[row["workflow"]]:
-            found[row["workflow"]].append(row)
+    for some in (await connection.execute(query)).mappings().partitions(HEAVY):
+        for row in some:
+            if row["run"] == runs[row["workflow"]]:
+                found[row["workflow"]].append(row)
+        await asyncio.sleep(0)  # others have their turn
     return found
 
 

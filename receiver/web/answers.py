@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -42,13 +43,27 @@ def clock() -> datetime:
 def answer(site: Site, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return JSON data as an answer. Secrets are looked for in the data, not in its encoding: a secret that is a number
     must not leave broken JSON behind."""
-    return Response(orjson.dumps(site.redactor.json(value)), status, {**HEADERS, **(headers or {})}, "application/json")
+    return Response(_encoded(site, value), status, {**HEADERS, **(headers or {})}, "application/json")
+
+
+async def answer_large(site: Site, value: Any, status: int = 200) -> Response:
+    """Return JSON data as `answer` does, made in a thread: there is no telling how large it is."""
+    return Response(await asyncio.to_thread(_encoded, site, value), status, HEADERS, "application/json")
+
+
+async def tagged_large(request: Request, value: Any, status: int = 200) -> Response:
+    """Return JSON data as `tagged` does, made in a thread."""
+    body = await asyncio.to_thread(_encoded, site_of(request), value)
+    return tagged_bytes(request, body, "application/json", status)
+
+
+def _encoded(site: Site, value: Any) -> bytes:
+    return orjson.dumps(site.redactor.json(value))
 
 
 def tagged(request: Request, value: Any, status: int = 200) -> Response:
     """Return JSON data about a single thing, with an ETag; 304 when the request names that of this very answer."""
-    body = orjson.dumps(site_of(request).redactor.json(value))
-    return tagged_bytes(request, body, "application/json", status)
+    return tagged_bytes(request, _encoded(site_of(request), value), "application/json", status)
 
 
 def tagged_bytes(

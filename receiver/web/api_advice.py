@@ -32,7 +32,7 @@ async def advice(request: Request) -> Response:
     known(request, ())
     site = site_of(request)
     try:
-        told = await asyncio.to_thread(advise_on, await json_body(request), site.redactor, clock())
+        told = await asyncio.to_thread(advise_on, await json_body(request, dict), site.redactor, clock())
     except BadAdvice as error:
         raise Problem("bad-advice", str(error)) from None
     return answer(site, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -10,13 +11,14 @@ from starlette.routing import Route
 
 from receiver import acknowledging
 from receiver.ledger.database import now as database_now
+from receiver.ledger.entries import Entry
 from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import attention_json, stamp
 from receiver.ledger.records import Outcome
 from receiver.ledger.tables import ATTENTION_KINDS
 from receiver.logs import log_event
 from receiver.tracking import BadTrack, track_entry
-from receiver.web.answers import answer, clock, site_of
+from receiver.web.answers import answer, answer_large, clock, site_of
 from receiver.web.api_workflows import WORKFLOW, workflow_now
 from receiver.web.auth import needs
 from receiver.web.parameters import json_body, known, named, wait_of
@@ -39,20 +41,27 @@ async def track(request: Request) -> Response:
     """Register a submitted workflow: 201 when it is new to us, 200 when what is known was added to."""
     known(request, ())
     site = site_of(request)
-    told: dict[str, Any] = await json_body(request)
-    if isinstance(told.get("source"), str):
-        _configured(site, told["source"])
-    try:
-        entry = track_entry(told, site.config, site.redactor, clock())
-        entry.tracked_by = request.state.token.name
-    except BadTrack as error:
-        raise Problem("bad-track", str(error)) from None
+    entry = await json_body(request, partial(_entry, site))
+    entry.tracked_by = request.state.token.name
     result = await site.intake.submit(entry)
     if result.outcome is Outcome.QUARANTINED or entry.workflow_id is None:
         raise Problem("bad-track", "the ledger could not take this; it was kept for a person to look at")
     if result.outcome is not Outcome.DUPLICATE:
         log_event("written", who=entry.tracked_by, what="track", source=entry.source, subject=entry.workflow_id)
-    return answer(site, await workflow_now(site, entry.source, entry.workflow_id), 201 if result.created else 200)
+    return await _workflow(site, entry.source, entry.workflow_id, 201 if result.created else 200)
+
+
+def _entry(site: Site, told: dict[str, Any]) -> Entry:
+    if isinstance(told.get("source"), str):
+        _configured(site, told["source"])
+    try:
+        return track_entry(told, site.config, site.redactor, clock())
+    except BadTrack as error:
+        raise Problem("bad-track", str(error)) from None
+
+
+async def _workflow(site: Site, source: str, workflow_id: str, status: int) -> Response:
+    return await answer_large(site, await workflow_now(site, source, workflow_id), status)
 
 
 @needs("write")
@@ -68,7 +77,7 @@ async def refetch(request: Request) -> Response:
         at = await wish(site, source, workflow_id, pulse.pk, who)
         return answer(site, {"source": source, "id": workflow_id, "wanted_at": stamp(at)}, 202)
     met = await wait_until(site, source, workflow_id, Pulse.answered, seconds, who=who)
-    return answer(site, await workflow_now(site, source, workflow_id), 200 if met else 202)
+    return await _workflow(site, source, workflow_id, 200 if met else 202)
 
 
 @needs("write")

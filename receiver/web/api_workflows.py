@@ -13,7 +13,7 @@ from receiver.advising import with_advice
 from receiver.ledger import listing, queries, trail
 from receiver.ledger.queries import Pulse
 from receiver.ledger.query_parts import JsonObject, stamp
-from receiver.web.answers import answer, clock, site_of, tagged, tagged_bytes
+from receiver.web.answers import answer, answer_large, clock, site_of, tagged, tagged_bytes, tagged_large
 from receiver.web.auth import needs
 from receiver.web.documents import document_of
 from receiver.web.parameters import (
@@ -52,7 +52,8 @@ async def list_workflows(request: Request) -> Response:
     site, wanted = site_of(request), workflow_filter(request)
     async with site.database.read() as connection:
         found = await listing.list_workflows(connection, wanted, clock())
-    return answer(site, {**found, "items": with_advice(found["items"], site.config)})
+    items = with_advice(found["items"], site.config)
+    return await answer_large(site, {**found, "items": items})
 
 
 @needs("read")
@@ -75,7 +76,7 @@ async def workflow(request: Request) -> Response:
     met = True
     if seconds is not None:
         met = await _wait(site, source, workflow_id, seconds, terminal=until == "terminal")
-    return tagged(request, await workflow_now(site, source, workflow_id), 200 if met else 202)
+    return await tagged_large(request, await workflow_now(site, source, workflow_id), 200 if met else 202)
 
 
 async def _wait(site: Site, source: str, workflow_id: str, seconds: float, *, terminal: bool) -> bool:

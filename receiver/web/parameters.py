@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -17,6 +17,8 @@ from receiver.providers.jsonbody import parse_object
 from receiver.web.answers import site_of
 from receiver.web.problems import Problem
 from receiver.web.waiting import unknown_workflow
+
+T = TypeVar("T")
 
 PARSED_ASIDE = 2**18  # bytes; reading a larger body takes long enough to hold up everybody else
 LONGEST_WAIT = 60.0  # seconds; proxies give up on answers that take longer
@@ -147,8 +149,11 @@ def wait_of(request: Request) -> float | None:
     return seconds
 
 
-async def json_body(request: Request) -> dict[str, Any]:
-    """Return the JSON object in a request's body, under the server's cap of size. Raises Problem."""
+async def json_body(request: Request, read: Callable[[dict[str, Any]], T]) -> T:
+    """Return what `read` makes of the JSON object in a request's body, under the server's cap of size. Raises Problem.
+
+    Large ones are parsed and read in a thread.
+    """
     largest = site_of(request).config.server.max_body
     too_large = Problem("too-large", f"the body is larger than {largest} bytes")
     announced = request.headers.get("content-length", "")
@@ -160,8 +165,9 @@ async def json_body(request: Request) -> dict[str, Any]:
             body += chunk
             if len(body) > largest:
                 raise too_large
-        whole = bytes(body)
-        return parse_object(whole) if len(whole) <= PARSED_ASIDE else await asyncio.to_thread(parse_object, whole)
+        if len(body) <= PARSED_ASIDE:
+            return read(parse_object(bytes(body)))
+        return await asyncio.to_thread(lambda: read(parse_object(bytes(body))))
     except ClientDisconnect:  # or it was too slow, which the protocol has told it
         raise Problem("bad-request", "the body did not arrive whole") from None
     except Unreadable as error:

@@ -30,7 +30,7 @@ async def share(request: Request) -> Response:
     """A link to one file that works for a while for whoever has it, and as long as the token it was made with."""
     known(request, ())
     site, (source, blob_id) = site_of(request), named_blob(request)
-    lasts = _lasts(await json_body(request))
+    lasts = await json_body(request, _lasts)
     who, now = request.state.token.name, clock()
     until = (now + lasts).replace(microsecond=0)
     async with site.database.read() as connection:
