@@ -9,6 +9,7 @@ import zlib
 from datetime import UTC, datetime, timedelta
 
 from receiver.sandbox.clock import milli_stamp
+from receiver.sandbox.samples import FILM, PICTURE
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -24,47 +25,38 @@ CONTENT_TYPES = {
 }
 
 
+_SIDE = 64  # points, of a PNG
+
+
 def content_type(blob_id: str) -> str:
     """By the id's ending."""
     return CONTENT_TYPES.get(blob_id.rpartition(".")[2], "application/octet-stream")
 
 
 def content(blob_id: str) -> bytes:
-    """A valid 1x1 PNG, 8x8 JPEG or else an empty MP4 that names its blob, so that a mix-up is seen."""
+    """A small PNG, JPEG or else a short MP4 that names its blob, so that a mix-up is seen."""
     ending, name = blob_id.rpartition(".")[2], blob_id.encode()
     if ending == "png":
         return _png(name)
     if ending in ("jpeg", "jpg"):
-        return _jpeg(name)
-    return _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41") + _box(b"free", name) + _box(b"mdat", b"")
+        return PICTURE[:2] + b"\xff\xfe" + struct.pack(">H", len(name) + 2) + name + PICTURE[2:]
+    return FILM + _box(b"free", name)
 
 
 def _png(name: bytes) -> bytes:
+    """An evening sky whose colours follow from the name."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    pixel = chunk(b"IDAT", zlib.compress(b"\0\x80"))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"tEXt", b"Comment\0" + name) + pixel + chunk(b"IEND", b"")
-
-
-def _jpeg(name: bytes) -> bytes:
-    def segment(marker: int, data: bytes) -> bytes:
-        return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
-
-    one_code = bytes([1] + [0] * 15) + b"\0"  # a Huffman table with a single one-bit code, for 0
-    return b"".join(
-        (
-            b"\xff\xd8",
-            segment(0xFE, name),
-            segment(0xDB, b"\0" + b"\1" * 64),
-            segment(0xC0, struct.pack(">BHHBBBB", 8, 8, 8, 1, 1, 0x11, 0)),
-            segment(0xC4, b"\x00" + one_code),
-            segment(0xC4, b"\x10" + one_code),
-            segment(0xDA, b"\1\1\0\0\x3f\0"),
-            b"\x3f\xff\xd9",
-        )
+    drawn = hashlib.sha256(name).digest()
+    above, below = [120 + one % 110 for one in drawn[:3]], [40 + one % 110 for one in drawn[3:6]]
+    rows = (
+        b"\0" + bytes(a + (b - a) * y // _SIDE for a, b in zip(above, below, strict=True)) * _SIDE for y in range(_SIDE)
     )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(rows)))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"tEXt", b"Comment\0" + name) + pixels + chunk(b"IEND", b"")
 
 
 def _box(kind: bytes, data: bytes) -> bytes:

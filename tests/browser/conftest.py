@@ -79,7 +79,7 @@ async def dashboard(sqlite_url: str) -> AsyncIterator[Dashboard]:
     serving = await made.start()
     made.token = await make_token(database, "admin")
     async with media.serving() as files:
-        await fill(serving, database, config, made.token)
+        await fill(serving, database, config, made.token, files)
         await hard_cases.fill(Api(serving, made.token), database, config, files)
         yield made
         await made.stop()

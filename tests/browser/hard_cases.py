@@ -13,7 +13,8 @@ from tests.browser.showcase import recent
 from tests.web.asking import Api, Upstream, document
 
 LONG = "wf-" + "0123456789abcdef" * 12 + "-end-of-a-very-long-id"
-FILES, RERUN, LANES, EARLY, HOSTILE = "swx-files-1", "rp-again-1", "swx-lanes-1", "swx-early-1", "swx-<b>'&amp;"
+FILES, LOST, RERUN, LANES = "swx-files-1", "swx-lost-1", "rp-again-1", "swx-lanes-1"
+EARLY, HOSTILE = "swx-early-1", "swx-<b>'&amp;"
 PROSE = "A lighthouse keeper walks down to the shore before the storm, in the manner of an old engraving. " * 6
 
 
@@ -43,8 +44,10 @@ async def _files(api: Api, upstream: Upstream, files: str) -> None:
     shown = recent(document(FILES, url=f"{files}/dusk.png"))
     output = shown["steps"][0]["output"]
     ends = stamp(datetime.now(UTC) + timedelta(minutes=7))
-    for name, kind in (("second.png", "image"), ("voice.wav", "audio"), ("clip.mp4", "video"), ("scene.glb", "model")):
-        path = {"image": "dusk.png", "audio": "tone.wav"}.get(kind, name)
+    for name, kind, path in (
+        ("second.png", "image", "dusk.png"), ("voice.wav", "audio", "tone.wav"), ("clip.mp4", "video", "film.mp4"),
+        ("scene.glb", "model", "scene.glb"),
+    ):  # fmt: skip
         one = {"type": kind, "id": name, "available": True, "url": f"{files}/{path}", "urlExpiresAt": ends}
         output.setdefault("images", []).append(one | ({"width": 768, "height": 1024} if kind == "image" else {}))
     output["images"] += [
@@ -52,6 +55,12 @@ async def _files(api: Api, upstream: Upstream, files: str) -> None:
         {"type": "image", "id": "waiting-" + "x" * 120 + ".jpeg", "available": False},
     ]
     await upstream.settle(FILES, shown)
+    lost = recent(document(LOST, url=f"{files}/dusk.png"))
+    for name, path in (("played.mp4", "film.mp4"), ("lost.mp4", "lost.mp4")):
+        one = {"type": "video", "id": name, "available": True, "url": f"{files}/{path}", "urlExpiresAt": ends}
+        lost["steps"][0]["output"]["images"].append(one)
+    await api.deliver(LOST, "processing")
+    await upstream.settle(LOST, lost)
 
 
 async def _rerun(api: Api, database: Database, config: Config) -> None:

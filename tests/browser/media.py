@@ -1,4 +1,4 @@
-"""Output files as an upstream keeps them: a picture, a sound, and no film, on a server of their own."""
+"""Output files as an upstream keeps them: a picture, a sound, a film, on a server of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import wave
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from receiver.sandbox.media import content
 
 
 def picture(width: int = 320, height: int = 240) -> bytes:
@@ -45,7 +47,12 @@ def sound() -> bytes:
     return kept.getvalue()
 
 
-FILES = {"/dusk.png": ("image/png", picture), "/tone.wav": ("audio/wav", sound)}
+def film() -> bytes:
+    """Two seconds of an MP4, as the stand-ins have it."""
+    return content("film.mp4")
+
+
+FILES = {"/dusk.png": ("image/png", picture), "/tone.wav": ("audio/wav", sound), "/film.mp4": ("video/mp4", film)}
 
 
 @asynccontextmanager

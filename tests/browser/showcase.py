@@ -48,10 +48,10 @@ def recent(shown: dict[str, Any]) -> dict[str, Any]:
     return shown | {"createdAt": stamp(datetime.now(UTC) - timedelta(seconds=30))}
 
 
-async def fill(running: Running, database: Database, config: Config, token: str) -> None:
-    """Put everything on show."""
+async def fill(running: Running, database: Database, config: Config, token: str, files: str) -> None:
+    """Put everything on show; `files` is where output files lie."""
     api, upstream = Api(running, token), Upstream(database, config)
-    await _ordinary(api, upstream)
+    await _ordinary(api, upstream, files)
     await _disputes(api, upstream)
     for body in (b"not json at all", b'{"$type": "workflow"}'):
         await ask("POST", running.hook("civ"), body)
@@ -69,7 +69,7 @@ async def fill(running: Running, database: Database, config: Config, token: str)
     await api.post(f"/v1/workflows/civ/{ENDED}/attention/gone/ack")
 
 
-async def _ordinary(api: Api, upstream: Upstream) -> None:
+async def _ordinary(api: Api, upstream: Upstream, files: str) -> None:
     for n, status in enumerate(("processing", "scheduled", "preparing", "failed", "expired", "canceled", "succeeded")):
         told: dict[str, Any] = {"source": "civ", "id": f"swx-{n}", "context": {"team": "red" if n % 2 else "blue"}}
         await api.post("/v1/workflows", told | {"request": {"prompt": "a heron at dawn"}})
@@ -82,7 +82,7 @@ async def _ordinary(api: Api, upstream: Upstream) -> None:
     shown = recent(document(ENDED, url=f"{api.running.url}/static/mark.svg"))
     output = shown["steps"][0]["output"]
     output["images"].append({"type": "image", "id": "blocked.jpeg", "available": False, "blockedReason": "mature"})
-    output["video"] = {"type": "video", "id": "film.mp4", "available": True, "url": "http://127.0.0.1:9/film.mp4"}
+    output["video"] = {"type": "video", "id": "film.mp4", "available": True, "url": f"{files}/film.mp4"}
     await upstream.settle(ENDED, shown)
     failed = recent(document("swx-3", "failed"))
     failed["steps"][0]["jobs"] = [{"id": "job-3", "status": "failed", "reason": "no_provider_available"}]

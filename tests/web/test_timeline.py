@@ -48,6 +48,18 @@ def test_what_happened_is_drawn_to_scale() -> None:
     assert run["lanes"][1]["what"] == "imageGen"
 
 
+def test_an_ending_that_was_taken_back_is_still_seen_where_it_was_believed() -> None:
+    told = moves((1, "processing"), (4, "failed"), (10, "succeeded"))
+    told[-1]["kind"] = "retracted"
+    (run,) = timeline(workflow(), told, SEEN + timedelta(seconds=10))
+    lane = run["lanes"][0]
+    caps = [(bar["status"], bar["x"]) for bar in lane["bars"] if bar["cap"]]
+    assert [status for status, _ in caps] == ["failed", "succeeded"]
+    assert caps[0][1] < 50 < caps[1][1]
+    assert [mark["kind"] for mark in lane["marks"]] == ["retracted"]
+    assert {"failed", "succeeded", "retracted"} <= set(run["legend"])
+
+
 def test_a_submission_long_before_leaves_room_for_what_happened() -> None:
     (run,) = timeline(workflow(-3 * 86400), TOLD, SEEN + timedelta(seconds=10))
     bars = run["lanes"][0]["bars"]

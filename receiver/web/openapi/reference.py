@@ -115,17 +115,22 @@ def _kind(schema: JsonObject) -> str:
         return f"list of {_kind(schema.get('items', {}))}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_kind(schema['additionalProperties'])}"
-    limits = [f"{word} {schema[name]}" for name, word in _LIMITS.items() if name in schema]
-    return " ".join([schema.get("format", kind), *limits])
+    told = schema.get("format", kind) + _range(schema, "minimum", "maximum", "")
+    told += _range(schema, "minLength", "maxLength", " characters")
+    return f"{told}, {_word(schema['default'])} by default" if "default" in schema else told
 
 
-_LIMITS = {
-    "minimum": "from",
-    "maximum": "to",
-    "minLength": "of at least",
-    "maxLength": "of at most",
-    "default": "by default",
-}
+def _range(schema: JsonObject, least: str, most: str, unit: str) -> str:
+    """Return what lies between two limits of which either may be missing, with a space before it."""
+    match schema.get(least), schema.get(most):
+        case None, None:
+            return ""
+        case low, None:
+            return ", not empty" if unit and low == 1 else f" from {low}{unit}"
+        case None, high:
+            return f" up to {high}{unit}"
+        case low, high:
+            return f" of {low} to {high}{unit}" if unit else f" from {low} to {high}"
 
 
 def _word(value: Any) -> str:

@@ -156,16 +156,15 @@ def _drawn(lane: _Lane, scale: _Scale, *, current: bool) -> JsonObject:
     bars: list[JsonObject] = []
     for index, (at, status) in enumerate(moves):
         if status in TERMINAL:
+            # An ending has no length: the bar that led to it is capped with it, also when it was taken back later.
+            if index + 1 == len(moves) or moves[index + 1][1] != status:
+                bars.append({"x": min(scale.x(at), 99.0), "width": 1.0, "status": status, "told": status, "cap": True})
             continue
         until = moves[index + 1][0] if index + 1 < len(moves) else scale.last
         if scale.stub and at < scale.origin:
             bars.append(_bar(scale, at, scale.origin, "before"))
         if until > max(at, scale.origin):
             bars.append(_bar(scale, max(at, scale.origin), until, status))
-    if lane.last in TERMINAL:
-        # An ending has no length: the bar that led to it is capped with it.
-        at = moves[-1][0]
-        bars.append({"x": min(scale.x(at), 99.0), "width": 1.0, "status": lane.last, "told": lane.last, "cap": True})
     ended = lane.moves[-1][0] if lane.moves and lane.last in TERMINAL else scale.last
     name = {"workflow": "Workflow", "step": lane.key, "job": lane.key}[lane.level]
     return {
