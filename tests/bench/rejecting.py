@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def civitai(token: str) -> bytes:
 def replicate(secret: bytes) -> bytes:
     """A delivery that is signed."""
     name = f"prediction-{next(_numbers)}"
-    told = {"id": name, "status": "processing", "input": {"prompt": "x" * 400}, "created_at": "2026-01-21T22:21:26Z"}
+    at = datetime.now(UTC).isoformat()  # one that is overdue is another thing
+    told = {"id": name, "status": "processing", "input": {"prompt": "x" * 400}, "created_at": at}
     body, stamp = orjson.dumps(told), int(time.time())
     proof = hmac.new(secret, f"{name}.{stamp}.".encode() + body, hashlib.sha256).digest()
     signed = (f"webhook-id: {name}", f"webhook-timestamp: {stamp}",
