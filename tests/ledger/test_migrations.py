@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from receiver.ledger import dump, migrate
@@ -215,3 +216,19 @@ async def test_processes_that_upgrade_at_once_do_not_break_it(empty_database_url
     database = await Database.open(empty_database_url)
     assert await migrate.check(database) == []
     await database.close()
+
+
+def test_the_steps_are_known_by_their_files_as_alembic_knows_them_by_their_contents() -> None:
+    walked = ScriptDirectory.from_config(migrate._config()).walk_revisions()
+    assert migrate.revisions() == [step.revision for step in walked][::-1]
+
+
+async def test_a_command_that_migrates_nothing_does_not_import_alembic(database_url: str, tmp_path: Path) -> None:
+    config = tmp_path / "hookledger.toml"
+    config.write_text(f'[database]\nurl = "{database_url}"\n')
+    words = ["-X", "importtime", "-m", "receiver", "--config", str(config), "list"]
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, *words], capture_output=True, text=True)
+    imported = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    assert done.returncode == 0
+    assert "receiver.ledger.migrate" in imported
+    assert [name for name in imported if name.startswith("alembic")] == []

@@ -48,6 +48,9 @@ async def test_a_burst_of_callbacks_never_asks_more_than_five_times_a_minute_and
             watchers = [
                 await running.enter_async_context(stage.running(name, "reconcile", "--watch")) for name in names
             ]
+            # Else the first of them may have settled everything before the others have begun.
+            for one in watchers:
+                await until(lambda one=one: "reconciler-started" in one.log.read_text(), 30, every=0.05)
             jobs = await submit_held(beeble, f"{stage.url}/hooks/beeble?token={TOKEN}")
             for n, job in enumerate(jobs):
                 beeble.finish(job, "failed" if n % 5 == 0 else "succeeded")
