@@ -7,7 +7,6 @@ transaction stays open behind them.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -25,13 +24,11 @@ from receiver.ledger import driver
 from receiver.ledger.engines import (
     CONNECT_ERRORS,
     DRIVER_ERRORS,
-    SQLITE_AT_LEAST,
     connect,
-    make_private,
     postgresql_engine,
     reason,
     sqlite_engine,
-    sqlite_version,
+    trouble_with_file,
     writing,
 )
 from receiver.ledger.parting import (
@@ -73,7 +70,7 @@ class DatabaseUnavailable(LedgerError):
 
 
 class CommitInDoubt(LedgerError):
-    """The connection was lost while committing: the transaction may be kept or not."""
+    """The connection was lost while committing, or the time was over: the transaction may be kept or not."""
 
 
 class TransactionLost(LedgerError):
@@ -171,24 +168,9 @@ class Database:
         return database
 
     def _look_at_sqlite(self) -> None:
-        if self._dialect != "sqlite":
-            return
-        if sqlite_version() < SQLITE_AT_LEAST:
-            found, wanted = (".".join(map(str, version)) for version in (sqlite_version(), SQLITE_AT_LEAST))
-            raise DatabaseUnavailable(
-                f"SQLite {found} can corrupt a database that two processes write; pysqlite3 with SQLite {wanted}"
-                " or newer is needed"
-            )
-        file = Path(str(self._url.database)).absolute()
-        if not file.parent.is_dir():
-            raise DatabaseUnavailable(f"cannot open {self.name}: the folder {file.parent} does not exist")
-        try:
-            make_private(file)
-        except OSError as error:
-            raise DatabaseUnavailable(f"cannot make {self.name} in {file.parent}: {error.strerror}") from None
-        if not os.access(file, os.R_OK | os.W_OK) or not os.access(file.parent, os.W_OK):
-            # Whoever only reads writes too: SQLite lays its log and its shared memory beside the file.
-            raise DatabaseUnavailable(f"cannot open {self.name}: this user may not write it, or into {file.parent}")
+        problem = trouble_with_file(Path(str(self._url.database)).absolute()) if self._dialect == "sqlite" else None
+        if problem is not None:
+            raise DatabaseUnavailable(f"cannot open {self.name}: {problem}")
 
     @property
     def dialect(self) -> Dialect:
@@ -205,14 +187,14 @@ class Database:
 
         PostgreSQL: READ COMMITTED. SQLite: BEGIN IMMEDIATE on the one writer, in turn; another process' lock is waited
         for as long as `patience` says. Statements may also go straight to the driver's connection. Raises
-        DatabaseUnavailable at the beginning and TimeoutError after `within`; at the end CommitInDoubt,
+        DatabaseUnavailable at the beginning and CommitInDoubt after `within`; at the end CommitInDoubt,
         TransactionLost when an error inside was swallowed, or SQLAlchemy's error when the database refused to commit.
         """
         begin = _BEGIN_WRITE[self._dialect]
         if wait is not None and self._dialect == "postgresql":
             begin += f"; SET LOCAL lock_timeout = {int(wait * 1000)}"
-        limit = asyncio.timeout(within if self._dialect == "postgresql" else None)
-        return self._transaction(self._writers, begin, self._turn, limit)
+        limit = within if self._dialect == "postgresql" else None
+        return self._transaction(self._writers, begin, self._turn, within=limit)
 
     async def connect(self, **settings: str) -> Any:
         """Return a writer's connection to PostgreSQL outside any pool, with more `settings`. Raises DRIVER_ERRORS."""
@@ -246,10 +228,11 @@ class Database:
         engine: AsyncEngine,
         begin: str,
         turn: AbstractAsyncContextManager[Any],
-        limit: AbstractAsyncContextManager[Any] | None = None,
+        *,
+        within: float | None = None,
         commit_within: float | None = COMMIT_WITHIN,
     ) -> AsyncIterator[AsyncConnection]:
-        async with turn, limit or nullcontext():
+        async with turn, self._limited(within):
             conn = await self._begin(engine, begin)
             try:
                 yield conn
@@ -257,6 +240,17 @@ class Database:
                 await to_the_end(self._roll_back(conn))
                 raise
             await to_the_end(self._commit(conn, commit_within))
+
+    @asynccontextmanager
+    async def _limited(self, seconds: float | None) -> AsyncIterator[None]:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise CommitInDoubt(f"{self.name} took longer than {seconds:g} s over a transaction") from None
 
     async def _roll_back(self, conn: AsyncConnection) -> None:
         try:

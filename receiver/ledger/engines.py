@@ -129,6 +129,26 @@ def make_private(file: Path) -> None:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
+def trouble_with_file(file: Path) -> str | None:
+    """Return why an SQLite file, which is made if it is not there, cannot be used; None when it can."""
+    if sqlite_version() < SQLITE_AT_LEAST:
+        found, wanted = (".".join(map(str, version)) for version in (sqlite_version(), SQLITE_AT_LEAST))
+        return (
+            f"SQLite {found} can corrupt a database that two processes write; pysqlite3 with SQLite {wanted} or newer"
+            " is needed"
+        )
+    if not file.parent.is_dir():
+        return f"the folder {file.parent} does not exist"
+    try:
+        make_private(file)
+    except OSError as error:
+        return f"it cannot be made in {file.parent}: {error.strerror}"
+    if not os.access(file, os.R_OK | os.W_OK) or not os.access(file.parent, os.W_OK):
+        # Whoever only reads writes too: SQLite lays its log and its shared memory beside the file.
+        return f"this user may not write it, or into {file.parent}"
+    return None
+
+
 def _use_wal(connection: Any, patience: float) -> None:
     # Turning a fresh file to WAL needs it alone, and SQLite does not always wait for that as busy_timeout says.
     give_up_at = time.monotonic() + patience
