@@ -12,7 +12,7 @@ from rich.text import Text
 
 from receiver.advising import with_advice
 from receiver.commands import screen
-from receiver.commands.opening import DONE, configured, fail, ledger, print_json, run, unknown
+from receiver.commands.opening import DONE, configured, fail, lasting_ledger, ledger, print_json, run, unknown
 from receiver.commands.tables import console, fields_of, print_table, table_of
 from receiver.commands.watching import watch
 from receiver.config import Config
@@ -67,13 +67,13 @@ async def _show(config: Config, source: str, workflow_id: str, *, as_json: bool)
 
 async def _follow(config: Config, source: str, workflow_id: str) -> int:
     redactor = Redactor(config.secret_values())
-    async with ledger(config, asking=True) as database:
+    async with lasting_ledger(config) as database:
 
         async def draw() -> tuple[RenderableType, bool]:
-            workflow, transitions, evidence = await _one(database, config, source, workflow_id)
+            workflow, transitions, evidence = await _one(await database(), config, source, workflow_id)
             out, now = console(), datetime.now(UTC)
             shown: RenderableType = (
-                screen.followed(workflow, transitions, redactor, now, out.height)
+                screen.followed(workflow, transitions, redactor, now, screen.Size(*out.size))
                 if out.is_terminal
                 else Group(*_drawn(workflow, transitions, evidence, redactor))
             )
@@ -171,14 +171,14 @@ def list_workflows(ctx: click.Context, /, as_json: bool, watched: bool, **given:
 
 async def _keep_listing(config: Config, wanted: WorkflowFilter) -> int:
     redactor = Redactor(config.secret_values())
-    async with ledger(config, asking=True) as database:
+    async with lasting_ledger(config) as database:
 
         async def draw() -> tuple[RenderableType, bool]:
-            async with database.read() as connection:
+            async with (await database()).read() as connection:
                 found = await listing.list_workflows(connection, wanted, datetime.now(UTC))
             out = console()
             if out.is_terminal:
-                return screen.listed(found, redactor, datetime.now(UTC), out.height), False
+                return screen.listed(found, redactor, datetime.now(UTC), screen.Size(*out.size)), False
             rows = _rows(found["items"])
             return table_of(_COLUMNS, rows, redactor) if rows else Text("no workflows match"), False
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,6 +71,44 @@ async def ledger(
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def lasting_ledger(config: Config) -> AsyncIterator[Callable[[], Awaitable[Database]]]:
+    """Open the ledger for somebody who asks again and again; what is yielded gives it each time. Of SQLite it is the
+    file that is there now: what was opened stays readable after its file was moved away, or a backup put in its place,
+    and would be shown as true for ever. LedgerError while there is none, or none of this version."""
+    async with AsyncExitStack() as first:
+        opened = [(_which(config), await first.enter_async_context(ledger(config, asking=True)))]
+        stack = first.pop_all()
+
+    async def now() -> Database:
+        nonlocal stack
+        which = _which(config)
+        if which is None and sqlite_file(config.database.url) is not None:
+            raise LedgerError("the ledger's file is not there")
+        if which != opened[-1][0]:
+            async with AsyncExitStack() as other:
+                database = await other.enter_async_context(ledger(config, upgrade_sqlite=False, asking=True))
+                await stack.aclose()
+                stack = other.pop_all()
+            opened[:] = [(which, database)]
+        return opened[-1][1]
+
+    try:
+        yield now
+    finally:
+        await stack.aclose()
+
+
+def _which(config: Config) -> tuple[int, int] | None:
+    """Return which file SQLite's is; None where there is none."""
+    file = sqlite_file(config.database.url)
+    try:
+        found = file.stat() if file is not None else None
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
 
 
 def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:

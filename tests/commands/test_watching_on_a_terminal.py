@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import sys
@@ -52,12 +53,14 @@ class Screen:
 
 
 @asynccontextmanager
-async def watching(database_url: str, folder: Path, *words: str, lines: int = 12) -> AsyncIterator[Screen]:
+async def watching(
+    database_url: str, folder: Path, *words: str, lines: int = 12, columns: int = 100
+) -> AsyncIterator[Screen]:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 100, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "receiver", *words, "--watch", cwd=folder,
-        env={**environment(database_url), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": str(lines)},
+        env={**environment(database_url), "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(lines)},
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
@@ -104,3 +107,33 @@ async def test_one_workflow_stands_whole_on_the_screen_until_its_ending_is_confi
     assert len(picture) <= 12
     moves = [line for line in picture if line.strip().startswith(("+", "-"))]
     assert "failed" in moves[0], "the newest comes first"
+
+
+async def test_a_long_id_gives_way_to_the_status_and_a_narrow_screen_to_the_id(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    ids = ["8484131-20261126170045029", "wf-" + "long" * 40]
+    await put(database, *(delivery(n, saw("processing"), wf=name) for n, name in enumerate(ids)))
+    for columns, also in ((44, None), (80, "seen"), (200, "next look")):
+        async with watching(database_url, tmp_path, "list", columns=columns) as screen:
+            picture = await screen.until("processing", ids[0])
+            assert max(map(len, picture)) <= columns - len("^C")
+            assert also is None or any(also in line for line in picture)
+            assert any("processing  wf-long" in line for line in picture)
+
+
+async def test_what_is_shown_is_of_the_file_that_is_there_now(sqlite_url: str, tmp_path: Path) -> None:
+    file, backup = Path(sqlite_url.removeprefix("sqlite:///")), tmp_path / "backup.db"
+    for second, status in enumerate(("processing", "succeeded")):
+        ledger = await Database.open(sqlite_url)
+        await put(ledger, delivery(second, saw(status), wf="wf-1"))
+        await ledger.close()
+        if status == "processing":
+            shutil.copy(file, backup)
+    async with watching(sqlite_url, tmp_path, "list") as screen:
+        await screen.until("wf-1", "succeeded")
+        shutil.move(file, tmp_path / "away.db")
+        await screen.until("cannot be reached")
+        shutil.move(backup, file)
+        await screen.until("wf-1", "processing")
+        assert screen.process.returncode is None
