@@ -22,7 +22,10 @@ _KEPT_PREFIXES = ("webhook-", "x-webhook-", "svix-", "x-fal-webhook-", "ce-")
 _KEPT_SUFFIXES = ("-signature", "-timestamp", "-delivery", "-delivery-id", "-event")
 # Whatever else matches, these carry credentials.
 _NEVER = ("authorization", "cookie", "token", "secret", "password", "api-key", "apikey")
-_ALL = 2 * MAX_HEADER  # characters of all of them; of one, what a signature may have: half of it would prove nothing
+# Characters of one value, unless a signature may be made of it: that may be as long as one that is believed. What is
+# longer is left out, because half of it proves nothing.
+_LONGEST = 4096
+_ALL = 2 * MAX_HEADER  # characters of all of them
 
 
 def headers_of(raw: RawHeaders) -> dict[str, str]:
@@ -47,7 +50,7 @@ def kept_headers(headers: Mapping[str, str], identity_headers: tuple[str, ...]) 
     for name, value in headers.items():
         if not (_is_kept if len(name) <= _SHORT else _is_kept.__wrapped__)(name, identity_headers):
             continue
-        if len(value) <= MAX_HEADER and len(name) + len(value) <= room:
+        if len(value) <= (_LONGEST if name in _KEPT else MAX_HEADER) and len(name) + len(value) <= room:
             kept[name] = value
             room -= len(name) + len(value)
     return kept
