@@ -78,27 +78,27 @@ async def lasting_ledger(config: Config) -> AsyncIterator[Callable[[], Awaitable
     """Open the ledger for somebody who asks again and again; what is yielded gives it each time. Of SQLite it is the
     file that is there now: what was opened stays readable after its file was moved away, or a backup put in its place,
     and would be shown as true for ever. LedgerError while there is none, or none of this version."""
-    async with AsyncExitStack() as first:
-        opened = [(_which(config), await first.enter_async_context(ledger(config, asking=True)))]
-        stack = first.pop_all()
+    async with AsyncExitStack() as opening:
+        which = _which(config)
+        database = await opening.enter_async_context(ledger(config, asking=True))
+        opened = opening.pop_all()
 
     async def now() -> Database:
-        nonlocal stack
-        which = _which(config)
-        if which is None and sqlite_file(config.database.url) is not None:
+        nonlocal which, database, opened
+        found = _which(config)
+        if found is None and sqlite_file(config.database.url) is not None:
             raise LedgerError("the ledger's file is not there")
-        if which != opened[-1][0]:
-            async with AsyncExitStack() as other:
-                database = await other.enter_async_context(ledger(config, upgrade_sqlite=False, asking=True))
-                await stack.aclose()
-                stack = other.pop_all()
-            opened[:] = [(which, database)]
-        return opened[-1][1]
+        if found != which:
+            async with AsyncExitStack() as opening:
+                another = await opening.enter_async_context(ledger(config, upgrade_sqlite=False, asking=True))
+                await opened.aclose()
+                which, database, opened = found, another, opening.pop_all()
+        return database
 
     try:
         yield now
     finally:
-        await stack.aclose()
+        await opened.aclose()
 
 
 def _which(config: Config) -> tuple[int, int] | None:

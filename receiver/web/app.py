@@ -100,8 +100,12 @@ def _lifespan(
         finally:
             site.stopping.set()
             janitor.cancel()
-            ending = {asyncio.ensure_future(one) for one in (site.intake.drain(), rejections.stop())}
-            await _leave(site, ending | {janitor} | ({background} if background is not None else set()))
+            ending = {
+                janitor,
+                asyncio.create_task(site.intake.drain(), name="intake"),
+                asyncio.create_task(rejections.stop(), name="rejections"),
+            }
+            await _leave(site, ending if background is None else ending | {background})
 
     return lifespan
 
@@ -125,11 +129,12 @@ async def _watched(daemon: Daemon, site: Site) -> None:
     site.beats.beat(RECONCILER, datetime.now(UTC), within=timedelta(0))  # silent from now on
 
 
-async def _leave(site: Site, ending: set[asyncio.Future[Any]]) -> None:
+async def _leave(site: Site, ending: set[asyncio.Task[None]]) -> None:
     """Wait until all have ended, and end those that do not: whoever waits for a commit has long been answered."""
     _, late = await asyncio.wait(ending, timeout=LEAVE_WITHIN)
     if late:
-        log_event("left early", level="warning", problem=f"the database said nothing for {LEAVE_WITHIN:.0f} s")
+        names = ", ".join(sorted(one.get_name() for one in late))
+        log_event("left early", level="warning", problem=f"not done after {LEAVE_WITHIN:.0f} s: {names}")
         site.database.distrust()
         for one in late:
             one.cancel()
