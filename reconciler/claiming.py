@@ -235,6 +235,9 @@ async def plan_claims(
             lost = found[key].memory.misses > 0 or "refused" in found[key].memory.told
             tasks.append(Task(claim, plan, states.get(key), until is not None and until > now, lost))
     await _put_off(connection, waits)
+    for claim, wait in waits:
+        if found[claim.source, claim.id].memory.told.intersection(wait.over):
+            await attention.close(connection, "workflow", claim.source, claim.id, wait.over, now)
     await _forget(connection, forgotten)
     return tasks
 

@@ -23,7 +23,8 @@ from receiver.ledger.attention import Concern
 from receiver.ledger.copies import Job
 from receiver.ledger.database import Database, now
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import uncollected_from
+from receiver.ledger.reminders import is_between
+from receiver.ledger.schedule import uncollected_between
 from receiver.logs import log_event
 from receiver.providers.base import UpstreamBusy
 from receiver.shelves import Shelf, ShelfTrouble, place_of, shelf_of
@@ -345,6 +346,5 @@ async def _calm(connection: AsyncConnection, job: Job, policy: Policy, at: datet
     if state is None or state.pk is None:
         return
     known = (await copies.of(connection, [(state.pk, state.run)]))[state.pk]
-    left = uncollected_from(state, policy, known)
-    if left is None or left > at:
+    if not is_between(uncollected_between(state, policy, known), at):
         await attention.close(connection, "workflow", *key, ("uncollected",), at)

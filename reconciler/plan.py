@@ -16,6 +16,7 @@ from receiver.ledger.schedule import (
     awaits_copying,
     plan_check,
     renewal_due,
+    uncollected_between,
 )
 
 # A URL that a look this recent did not renew will not be renewed by the next look either.
@@ -38,9 +39,13 @@ class Relink:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do yet: give the check back until `due.at` (None: until something happens)."""
+    """Nothing to do yet: give the check back until `due.at` (None: until something happens).
+
+    `over` are the kinds of attention whose time has passed meanwhile.
+    """
 
     due: Due
+    over: tuple[str, ...] = ()
 
     @property
     def until(self) -> datetime | None:
@@ -81,9 +86,12 @@ def decide(
         blob = stubborn_blob(state, memory, now) if memory.wanted_at is not None and _asked_lately(state, now) else None
         return Relink(blob.id) if blob is not None else Refetch(_reasons(due, now) or ("open",))
     if state is not None and _too_late_to_keep_fresh(state, memory, policy, now):
-        due = without_blobs(due)
+        due = without("blobs", due)
+    over: tuple[str, ...] = ()
+    if state is not None and _deleted_by_now(state, memory, policy, due, now):
+        due, over = without("uncollected", due), ("uncollected",)
     if due.at is None or due.at > now:
-        return Wait(due)
+        return Wait(due, over)
     reasons = _reasons(due, now)
     if reasons == ("blobs",):
         blob = stubborn_blob(state, memory, now)
@@ -100,9 +108,17 @@ def _too_late_to_keep_fresh(state: WorkflowState, memory: Memory, policy: Policy
     return not any(awaits_copying(blob, memory.copies, policy) for blob in state.blobs.values())
 
 
-def without_blobs(due: Due) -> Due:
-    """Return a plan without its reason to renew URLs."""
-    reasons = {why: at for why, at in due.reasons.items() if why != "blobs"}
+def _deleted_by_now(state: WorkflowState, memory: Memory, policy: Policy, due: Due, now: datetime) -> bool:
+    """Whether upstream has deleted all outputs that a person is to be told of: no look brings them back."""
+    if "uncollected" not in due.reasons:
+        return False
+    between = uncollected_between(state, policy, memory.copies)
+    return between is not None and between[1] is not None and between[1] <= now
+
+
+def without(reason: str, due: Due) -> Due:
+    """Return a plan without one of its reasons."""
+    reasons = {why: at for why, at in due.reasons.items() if why != reason}
     if len(reasons) == len(due.reasons):
         return due
     at = min(reasons.values(), default=None)

@@ -24,7 +24,7 @@ _W, _E, _K, _A = workflows.c, evidence.c, delivery_keys.c, attention.c
 
 def _expired(source: str, status: str, before: datetime) -> list[ColumnElement[bool]]:
     """Which workflows ended for good before an instant, with no person to see to them, and still hold bodies."""
-    concern = exists().where(_A.workflow == _W.pk, _A.closed_at.is_(None))
+    concern = exists().where(_A.workflow == _W.pk, _A.closed_at.is_(None), _A.acknowledged_at.is_(None))
     held = exists().where(_E.workflow == _W.pk, _E.body.is_not(None), _E.body_sha256.is_not(None))
     return [
         _W.source == source,

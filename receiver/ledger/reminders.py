@@ -10,7 +10,7 @@ from datetime import datetime
 from receiver.ledger.attention import Concern
 from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import deadline_of, uncollected_from
+from receiver.ledger.schedule import deadline_of, uncollected_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,18 @@ def by_the_clock(
     state: WorkflowState, policy: Policy, kinds: AbstractSet[str], copies: Mapping[str, str], now: datetime
 ) -> Told:
     """Return what changes of a workflow's attention: `kinds` are open, `copies` say how those of its files stand."""
-    closed: list[tuple[str, ...]] = []
-    if state.node.status.terminal:
-        if kinds & {"overdue", "gone"}:
-            closed.append(("overdue", "gone"))
-        from_then, kind = uncollected_from(state, policy, copies), "uncollected"
-    else:
-        from_then, kind = deadline_of(state, policy), "overdue"
-    if kind == "uncollected" and kind in kinds and from_then is not None and now < from_then:
-        return Told(kinds - {kind}, [], [*closed, (kind,)])  # a renewal put upstream's deletion off
-    if from_then is None or now < from_then or kind in kinds:
-        return Told(kinds, [], closed)
-    return Told(kinds | {kind}, [Concern("workflow", state.source, state.id, kind, state.pk)], closed)
+    ended = state.node.status.terminal
+    over = kinds & {"overdue", "gone"} if ended else kinds & {"uncollected"}
+    kind, true_now = "overdue", now >= deadline_of(state, policy)
+    if ended:
+        kind, true_now = "uncollected", is_between(uncollected_between(state, policy, copies), now)
+        if kind in kinds and not true_now:
+            over = over | {kind}  # upstream put its deletion off, or has deleted them
+    closed = [tuple(sorted(over))] if over else []
+    raised = [Concern("workflow", state.source, state.id, kind, state.pk)] if true_now and kind not in kinds else []
+    return Told((kinds - over) | {one.kind for one in raised}, raised, closed)
+
+
+def is_between(span: tuple[datetime, datetime | None] | None, now: datetime) -> bool:
+    """Whether an instant lies in a span of time, which may have no end; no span holds none."""
+    return span is not None and span[0] <= now and (span[1] is None or now < span[1])

@@ -203,37 +203,55 @@ def awaits_copying(blob: Blob, copies: Mapping[str, str], policy: Policy) -> boo
     return policy.collect and copies.get(blob.id, "due") == "due"
 
 
-def uncollected_from(state: WorkflowState, policy: Policy, copies: Mapping[str, str]) -> datetime | None:
-    """Return when a person is to be told that upstream will delete outputs soon (attention `uncollected`).
+def uncollected_between(
+    state: WorkflowState, policy: Policy, copies: Mapping[str, str]
+) -> tuple[datetime, datetime | None] | None:
+    """Return from when until when a person is told that upstream will delete outputs (attention `uncollected`).
 
-    What has been copied (`copies`: blob id to state) is nobody's business; what cannot be copied is at once.
-
-    A third of their lifetime ahead of it, a day at most; None where upstream is not known to delete them. A file
-    without a clock of its own lives as long as upstream's outputs do, counted from the end as far as that is known.
+    What has been copied (`copies`: blob id to state) is nobody's business; what cannot be copied is at once, and until
+    it is seen to (no end). Else from a third of their lifetime ahead of their end, a day at most, until they are
+    deleted: then there is nothing left to do. None where upstream is not known to delete them. A file without a clock
+    of its own lives as long as upstream's outputs do, counted from the end as far as that is known.
     """
-    if not state.node.status.terminal or state.node.finished_at is None:
+    ended = state.node.completed_at or state.node.finished_at
+    if not state.node.status.terminal or state.node.finished_at is None or ended is None:
         return None
-    found: list[datetime] = []
+    first: list[datetime] = []
+    last: list[datetime] = []
+    lost = False
     for blob in state.blobs.values():
         copy = copies.get(blob.id)
         if copy == "failed":
-            found.append(state.node.finished_at)
+            first.append(state.node.finished_at)
+            lost = True
         if copy in ("kept", "failed"):
             continue
         ends = [at for at in (blob.media_expires_at, blob.record_expires_at) if at is not None]
         if not ends and policy.outputs_live is not None:
-            ends = [(state.node.completed_at or state.node.finished_at) + policy.outputs_live]
+            ends = [ended + policy.outputs_live]
         if ends and blob.available and blob.gone_at is None:
             end = min(ends)
-            ahead = min(max(end - (state.node.completed_at or state.node.finished_at), timedelta(0)) / 3, DAILY)
-            found.append(end - ahead)
-    return min(found, default=None)
+            first.append(end - min(max(end - ended, timedelta(0)) / 3, DAILY))
+            last.append(end)
+    return (min(first), None if lost else max(last)) if first else None
+
+
+def _uncollected_at(state: WorkflowState, memory: Memory, policy: Policy) -> datetime | None:
+    """When a person is to be told of outputs that upstream will delete; once told, when that is over."""
+    told = "uncollected" in memory.told
+    if state.vanished_at is not None and not told:
+        return None
+    between = uncollected_between(state, policy, memory.copies)
+    return None if between is None else between[1 if told else 0]
 
 
 def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict[str, datetime]:
     node = state.node
     assert node.finished_at is not None
     reasons: dict[str, datetime] = {}
+    uncollected = _uncollected_at(state, memory, policy)
+    if uncollected is not None:
+        reasons["uncollected"] = uncollected
     if state.vanished_at is not None:
         return reasons
     # A 404 has its say on the workflow as `vanished`; of its children nobody will hear more either (R9).
@@ -242,9 +260,6 @@ def _after_the_end(state: WorkflowState, memory: Memory, policy: Policy) -> dict
     unasked = [at for at in confirm if at is not None]
     if unasked:
         reasons["confirm"] = min(unasked)
-    vanishing = uncollected_from(state, policy, memory.copies)
-    if vanishing is not None and "uncollected" not in memory.told:
-        reasons["uncollected"] = vanishing
     settled_from = _children_at(state)
     if settled_from is not None:
         reasons["children"] = settled_from

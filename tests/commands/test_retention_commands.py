@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from receiver.ledger.attention import Concern, acknowledge, raise_concerns
 from receiver.ledger.database import Database
 from receiver.ledger.operations import passes
 from receiver.ledger.tables import attention, checks, delivery_keys, evidence, transitions, workflows
@@ -132,6 +133,24 @@ def test_a_quarantined_delivery_waits_until_a_person_has_seen_to_it(hookledger: 
     hookledger("prune")
     assert "not understood" not in bodies(ledger)
     assert all(row.closed_at is not None for row in rows(ledger, attention) if row.scope == "delivery")
+
+
+@pytest.mark.parametrize("seen_to", [False, True])
+def test_a_workflow_keeps_its_evidence_until_a_person_has_seen_to_it(
+    hookledger: Command, ledger: str, seen_to: bool
+) -> None:
+    async def raised(database: Database) -> None:
+        async with database.write() as connection:
+            pk = (await connection.execute(select(workflows.c.pk).where(workflows.c.id == "old"))).scalar_one()
+            concern = Concern("workflow", "civ", "old", "contradicted", pk)
+            await raise_concerns(connection, [concern], START)
+            if seen_to:
+                await acknowledge(connection, "civ", "old", "contradicted", "me", START)
+
+    on(ledger, raised)
+    pruned = hookledger("prune", "--json").json["counts"].get("workflows", 0)
+    assert pruned == int(seen_to)
+    assert [row.closed_at for row in rows(ledger, attention) if row.scope == "workflow"] == [None]
 
 
 def test_a_dry_run_counts_and_changes_nothing(hookledger: Command, ledger: str) -> None:

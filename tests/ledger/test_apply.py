@@ -327,7 +327,7 @@ async def test_outputs_that_upstream_will_delete_are_attention_while_there_is_ti
     one = await claim_one(database, 2401)
     await put(database, answer(2401, one, saw("succeeded", completed_at=at(0))))
     assert await attentions(database) == [("workflow", "wf", "uncollected")]
-    assert (await check_of(database)).due_at is None, "said once"
+    assert (await check_of(database)).due_at == at(3600), "said once, and over when they are deleted"
 
 
 async def test_an_answer_that_comes_too_late_makes_no_workflow(database):
