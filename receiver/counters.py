@@ -19,3 +19,10 @@ class Counters:
     failed_at: float = 0.0  # monotonic, of the last commit that failed
     last_batch: int = 0
     last_commit: float = 0.0
+
+    def committed_now(self, entries: int, seconds: float) -> None:
+        """Count a batch that was committed, and how long that took."""
+        self.batches += 1
+        self.committed += entries
+        self.last_batch, self.last_commit = entries, seconds
+        self.failing_since = None

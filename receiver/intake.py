@@ -25,6 +25,7 @@ from receiver.ledger.database import now as database_now
 from receiver.ledger.engines import DRIVER_ERRORS
 from receiver.ledger.entries import Entry, Result
 from receiver.ledger.faults import ABORTED, HELD, data_at_fault, sqlstate
+from receiver.ledger.learning import Lessons
 from receiver.ledger.parting import COMMIT_WITHIN
 from receiver.ledger.recent import Recent
 from receiver.ledger.store import held_elsewhere
@@ -95,6 +96,7 @@ class Intake:
         self.ahead = Ahead(database, self._recent)
         self._patience = Patience(lambda: IntakeUnavailable("the ledger did not commit in time"))
         self.counters = Counters()
+        self.lessons = Lessons()  # written by the janitor
         self._say_failed = Seldom("commit failed", level="error")
         self._say_poisoned = Seldom("poisoned", level="error")
 
@@ -316,11 +318,8 @@ class Intake:
             except Exception as error:  # a bug of ours that this batch sets off; the others must not suffer from it
                 raise _Poisoned(refused=False) from error
             self._recent.keep(result.state for result in results)
-            self.counters.batches += 1
-            self.counters.committed += len(entries)
-            self.counters.last_batch = len(entries)
-            self.counters.failing_since = None
-            self.counters.last_commit = time.monotonic() - began
+            self.lessons.note_delivered(results)
+            self.counters.committed_now(len(entries), time.monotonic() - began)
             return results
         raise AssertionError("the last try either returns or raises")
 

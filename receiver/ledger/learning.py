@@ -1,4 +1,8 @@
-"""What endings have taught, in the database: written in batches by who looks at them, read by who plans with it."""
+"""What endings have taught, in the database: written in batches by who confirms them, read by who plans with it.
+
+A look confirms most endings, a signed delivery the others. Both must teach: if only looks did, a source whose signed
+deliveries never fail would be known by the few that did.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger.durations import Durations, keys_of
+from receiver.ledger.entries import Result
 from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.operations import durations
-from receiver.ledger.records import JsonObject
+from receiver.ledger.records import JsonObject, Level
 from receiver.ledger.schedule import began_of, step_types
 from receiver.ledger.states import Status
 
@@ -48,6 +53,14 @@ class Lessons:
         known = self.by_source.setdefault(state.source, {})
         for kind in keys_of(state.about.get("model") or "", step_types(state)):
             known.setdefault(kind, Durations()).add(shown)
+
+    def note_delivered(self, results: Iterable[Result]) -> None:
+        """Take in the endings that deliveries confirmed by themselves, from what became of a batch of them."""
+        for result in results:
+            if result.state is None or result.merged is None or result.state.node.confirmed_at is None:
+                continue
+            if any(one.level is Level.WORKFLOW and one.to_status.terminal for one in result.merged.transitions):
+                self.note(result.state)
 
     def taken(self) -> dict[str, dict[Kind, Durations]]:
         """Return everything and forget it."""

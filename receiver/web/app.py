@@ -91,7 +91,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         site.intake.start()
         rejections.start()
-        janitor = asyncio.create_task(sweep_forever(site.database), name="janitor")
+        janitor = asyncio.create_task(sweep_forever(site.database, site.intake.lessons), name="janitor")
         background = None
         if daemon is not None:
             background = asyncio.create_task(_watched(daemon, site), name="reconciler")

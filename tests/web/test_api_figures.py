@@ -13,6 +13,7 @@ from receiver.config import Config
 from receiver.ledger import stats, tallies
 from receiver.ledger.database import Database
 from receiver.ledger.derived import figure_deltas
+from receiver.ledger.learning import Lessons
 from receiver.ledger.query_parts import stamp
 from receiver.web.answers import clock
 from receiver.web.janitor import sweep_forever
@@ -91,7 +92,7 @@ async def test_what_cannot_be_asked_of_statistics_is_a_clear_problem(api: Api, q
 async def test_the_janitor_folds_what_there_is_and_leaves_the_figures_as_they_are(api: Api, database: Database) -> None:
     await api.deliver("wf-1", "succeeded")
     before = (await api.get("/v1/stats")).json
-    sweeper = asyncio.create_task(sweep_forever(database, every=0.01))
+    sweeper = asyncio.create_task(sweep_forever(database, Lessons(), every=0.01))
     async with asyncio.timeout(10):
         while await unfolded(database):  # noqa: ASYNC110 - the janitor is another's
             await asyncio.sleep(0.01)
