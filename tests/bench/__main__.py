@@ -165,7 +165,7 @@ class Run:
         for name in names:
             why = missing(CONTENDERS[name], self.server)
             if why:
-                self.console.print(f"Left out: {CONTENDERS[name].title}. {why}", highlight=False)
+                self.console.print(f"Left out: {CONTENDERS[name].title}. {why}", highlight=False, markup=False)
             else:
                 chosen.append(CONTENDERS[name])
         return chosen

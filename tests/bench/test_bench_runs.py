@@ -64,3 +64,23 @@ def test_every_delivery_the_bench_got_a_200_for_is_stored_once(told: tuple[str, 
         assert kept["acknowledged"] == sum(each.get("200", 0) for each in statuses) > 0
         copies = CONTENDERS[name].copies
         assert (kept["bodies"] < kept["acknowledged"]) is (copies > 0), "the traffic must hold its share of copies"
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("bench", "says"),
+    [("turning", "deliveries of 300 jobs at once"), ("rejecting", "wrong signature")],
+)
+def test_the_smaller_benches_run(bench: str, says: str) -> None:
+    command = [sys.executable, "-m", f"tests.bench.{bench}", "--rounds", "1"]
+    command += ["--requests", "400"] if bench == "rejecting" else []
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        printed, errors = process.communicate(timeout=250)
+    except BaseException:
+        process.terminate()
+        process.wait(60)
+        raise
+    assert process.returncode == 0, printed + errors
+    assert says in printed
