@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, narrowing, queries
@@ -180,7 +181,7 @@ async def list_jobs(connection: AsyncConnection, wanted: JobFilter) -> JsonObjec
 
     Raises BadCursor.
     """
-    rows = list((await connection.execute(job_query(wanted))).mappings())
+    rows = list((await connection.execute(await job_query(connection, wanted))).mappings())
     items = [
         {"source": row["source"], "workflow": row["workflow_id"], "run": row["run"], **job_json(row)}
         for row in rows[: wanted.limit]
@@ -188,30 +189,36 @@ async def list_jobs(connection: AsyncConnection, wanted: JobFilter) -> JsonObjec
     return _page(items, rows, wanted.limit, "j", ("first_seen_at", "workflow", "key"))
 
 
-def job_query(wanted: JobFilter) -> Select[Any]:
+async def job_query(connection: AsyncConnection, wanted: JobFilter) -> Select[Any]:
     """Return the query behind `list_jobs`, for one row more than a page. Raises BadCursor."""
-    if len(wanted.statuses) < 2:
-        return _jobs(wanted, wanted.statuses)
-    # The newest of each status, put in order together: each status is a stretch of an index of its own.
-    parts = [_jobs(wanted, (status,)).subquery() for status in dict.fromkeys(wanted.statuses)]
+    j = jobs.c
+    named = wanted.id is not None or wanted.workflow is not None  # few have that name
+    if named or not (wanted.source or wanted.statuses):
+        conditions = [j.source == wanted.source] if wanted.source is not None else []
+        return _jobs(wanted, [*conditions, *([j.status.in_(wanted.statuses)] if wanted.statuses else [])])
+    sources = [wanted.source] if wanted.source is not None else await narrowing.known_sources(connection)
+    # The newest of each source and status, put in order together: each is a stretch of an index of its own.
+    places = product(sources, dict.fromkeys(wanted.statuses or tuple(Status)))
+    parts = [_jobs(wanted, [j.source == source, j.status == status]).subquery() for source, status in places]
+    if not parts:
+        return _jobs(wanted, [false()])
     every = union_all(*(select(part) for part in parts)).subquery()
     place = (every.c.first_seen_at.desc(), every.c.workflow.desc(), every.c.key.desc())
     return select(every).order_by(*place).limit(wanted.limit + 1)
 
 
-def _jobs(wanted: JobFilter, statuses: tuple[str, ...]) -> Select[Any]:
+def _jobs(wanted: JobFilter, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     j = jobs.c
     query: Select[Any] = (
-        select(jobs, _W.source, _W.id.label("workflow_id"))
+        select(jobs, _W.id.label("workflow_id"))
         .join(workflows, and_(j.workflow == _W.pk, j.run == _W.run))
+        .where(*conditions)
         .order_by(j.first_seen_at.desc(), j.workflow.desc(), j.key.desc())
         .limit(wanted.limit + 1)
     )
-    for column, value in ((_W.source, wanted.source), (j.key, wanted.id), (_W.id, wanted.workflow)):
+    for column, value in ((j.key, wanted.id), (_W.id, wanted.workflow)):
         if value is not None:
             query = query.where(column == value)
-    if statuses:
-        query = query.where(j.status == statuses[0])
     if wanted.since is not None:
         query = query.where(j.first_seen_at >= wanted.since)
     if wanted.cursor is not None:

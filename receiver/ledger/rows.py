@@ -40,7 +40,7 @@ WORKFLOW_MADE = ("pk", "source", "id", "first_seen_at", *WORKFLOW_WHOLE)
 STEP_KEY = ("workflow", "run", "key")
 STEP_MOVING = (*STEP_KEY, "first_seen_at", *MOVING, "facts", "stamps")
 STEP_WHOLE = (*STEP_MOVING, *STANDING)
-JOB_MOVING = (*STEP_KEY, "first_seen_at", "step", *MOVING, "facts", "stamps")
+JOB_MOVING = (*STEP_KEY, "first_seen_at", "source", "step", *MOVING, "facts", "stamps")
 JOB_WHOLE = (*JOB_MOVING, *STANDING)
 PAST_RUN = ("workflow", "run", *NODE, "facts", "stamps", "ending_delivered_at")
 BLOB_KEY = ("workflow", "run", "id")
@@ -166,7 +166,8 @@ def moving_step(state: WorkflowState, node: Node) -> Values:
 
 def moving_job(state: WorkflowState, node: Node) -> Values:
     """Return the values of JOB_MOVING."""
-    return (state.pk, state.run, node.key, node.first_seen_at, node.step, *_moving(node), node.raw_facts, node.stamps)
+    its = (state.pk, state.run, node.key, node.first_seen_at, state.source, node.step)
+    return (*its, *_moving(node), node.raw_facts, node.stamps)
 
 
 def whole_step(state: WorkflowState, node: Node) -> Values:

@@ -202,8 +202,8 @@ def _save_steps(out: Together, pairs: Sequence[tuple[WorkflowState, Node]]) -> N
 def _save_jobs(out: Together, pairs: Sequence[tuple[WorkflowState, Node]]) -> None:
     moving = [rows.moving_job(state, node) for state, node in pairs if rows.child_stands(node)]
     whole = [rows.whole_job(state, node) for state, node in pairs if not rows.child_stands(node)]
-    out.insert(jobs, rows.JOB_MOVING, moving, keys=rows.STEP_KEY, update=rows.JOB_MOVING[4:])
-    out.insert(jobs, rows.JOB_WHOLE, whole, keys=rows.STEP_KEY, update=rows.JOB_WHOLE[4:])
+    out.insert(jobs, rows.JOB_MOVING, moving, keys=rows.STEP_KEY, update=rows.JOB_MOVING[5:])
+    out.insert(jobs, rows.JOB_WHOLE, whole, keys=rows.STEP_KEY, update=rows.JOB_WHOLE[5:])
 
 
 def add_transitions(out: Together, happened: Iterable[tuple[WorkflowState, Sequence[Transition]]]) -> None:

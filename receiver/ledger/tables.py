@@ -169,9 +169,10 @@ jobs = Table(
     Column("key", Text, primary_key=True),
     Column("step", Text),
     *_node_columns(),
+    Column("source", Text, nullable=False, server_default=""),  # the workflow's, for lists
     Index("ix_jobs_key", "key", postgresql_ops={"key": "text_pattern_ops"}),
     Index("ix_jobs_first_seen", "first_seen_at", "workflow", "key"),
-    Index("ix_jobs_status", "status", "first_seen_at", "workflow", "key"),
+    Index("ix_jobs_status", "source", "status", "first_seen_at", "workflow", "key"),
 )
 
 blobs = Table(

@@ -42,7 +42,7 @@ COLUMNS = {
     ),
     "jobs": (
         "workflow", "run", "key", "step", "status", "status_seen_at", "confirmed_at", "first_seen_at", "facts",
-        "stamps",
+        "stamps", "source",
     ),
     "blobs": (
         "workflow", "run", "id", "source", "type", "step", "job", "available", "url", "url_seen_at", "url_expires_at",
@@ -116,7 +116,7 @@ class Lines:
         )
         node = f"{status}\t{at}\t{ended}\t{since}\t"
         out["steps"].append(f'{pk}\t1\t$0\t{node}{{"type":"{kind}"}}\t{{}}')
-        out["jobs"].append(f"{pk}\t1\t{job}\t$0\t{node}{{}}\t{{}}")
+        out["jobs"].append(f"{pk}\t1\t{job}\t$0\t{node}{{}}\t{{}}\t{source}")
         out["evidence"].append(
             f"{proof}\t{source}\t{pk}\t{name}\t1\tdelivery\ttoken\t{OUTCOMES[draw // 11 % 3]}\t{at}\t{whole}"
             f"\t{__version__}"

@@ -93,13 +93,18 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
     "beginning of jobs": {"q": "77"},
     "nothing begins so": {"q": "zzz"},
 }
+DEEP_JOBS = cursors.encode("j", {"first_seen_at": MIDDLE, "workflow": COUNT // 2, "key": "0"})
 JOBS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "rare source": {"source": RARE_SOURCE},
     "status": {"statuses": ("failed",)},
     "rare status": {"statuses": (RARE_STATUS,)},
     "statuses": {"statuses": (RARE_STATUS, "unassigned", "canceled")},
+    "source": {"source": "fal"},
     "status of a source": {"source": "civitai", "statuses": ("failed",)},
+    "status that a rare source does not have": {"source": RARE_SOURCE, "statuses": ("succeeded",)},
+    "rare status of a source that is not rare": {"source": "civitai", "statuses": (RARE_STATUS,)},
+    "a page in the middle of a source": {"source": "fal", "cursor": DEEP_JOBS},
     "workflow": {"workflow": old_name(COUNT // 2)},
     "no such id": {"id": "nope"},
     "since": {"since": NOW - timedelta(hours=5)},
@@ -132,7 +137,7 @@ async def test_no_filter_reads_more_than_a_page_needs(ledger: Database) -> None:
             query = await workflow_query(connection, WorkflowFilter(**given), NOW, FEW)
             found[f"workflows: {name}"] = await _run(connection, query)
         for name, given in JOBS.items():
-            found[f"jobs: {name}"] = await _run(connection, job_query(JobFilter(**given)))
+            found[f"jobs: {name}"] = await _run(connection, await job_query(connection, JobFilter(**given)))
         for name, given in EVIDENCE.items():
             found[f"evidence: {name}"] = await _run(
                 connection, await evidence_query(connection, EvidenceFilter(**given))
