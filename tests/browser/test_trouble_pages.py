@@ -90,3 +90,17 @@ async def test_a_film_is_seen_before_it_is_played_and_one_that_cannot_be_loaded_
         await until(lambda: page.evaluate("document.querySelector('.files img').naturalWidth > 0"))
         await until(lambda: page.evaluate(f"{lost}.includes('cannot be loaded')"))
         await until(lambda: page.evaluate(f"{films}.length === 1 && {films}[0] > 0"))
+
+
+@pytest.mark.parametrize("width", sorted(WIDTHS))
+async def test_no_method_is_broken_in_two_on_the_reference_page(chromium: Any, empty: Dashboard, width: str) -> None:
+    context = await chromium.new_context(viewport={"width": WIDTHS[width], "height": 844})
+    async with context:
+        page = await context.new_page()
+        await page.goto(f"{empty.url}/reference")
+        assert await page.locator("nav b").count() > 20
+        words = await page.evaluate(
+            "[...document.querySelectorAll('nav b')].filter((one) => { const range = document.createRange(); "
+            "range.selectNodeContents(one); return range.getClientRects().length > 1; }).map((one) => one.textContent)"
+        )
+        assert words == []
