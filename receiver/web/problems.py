@@ -131,7 +131,7 @@ def _is_the_ledgers(error: Exception) -> bool:
 
 
 def _of_http(error: HTTPException) -> Problem:
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 404:
         return Problem("not-found", "there is nothing at this address", headers=headers)
     if error.status_code == 405:

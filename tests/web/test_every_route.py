@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -155,3 +156,13 @@ async def test_what_everybody_may_have_holds_nothing_of_the_ledger(receiver: Run
 async def test_a_method_that_is_not_there_is_told_so(receiver: Running, database: Database, path: str) -> None:
     browser = Browser(receiver)
     assert (await browser.ask("DELETE", path)).status == 405
+
+
+async def test_every_method_an_address_takes_is_named_in_one_header(receiver: Running) -> None:
+    port = int(receiver.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"DELETE /v1/workflows HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    told = (await asyncio.wait_for(reader.read(), 10)).decode()
+    writer.close()
+    assert told.startswith("HTTP/1.1 405")
+    assert [line for line in told.splitlines() if line.lower().startswith("allow:")] == ["allow: GET, HEAD, POST"]
