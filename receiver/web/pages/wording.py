@@ -59,9 +59,9 @@ CAUSES: dict[str, Cause] = {
         "Ask upstream now. If it is only slow, raise the source's deadline; else cancel it upstream.",
     ),
     "uncollected": Cause(
-        "Outputs that could not be copied",
+        "Outputs that nobody keeps but upstream",
         "They are kept upstream alone, and will be deleted there before long.",
-        "The note says why. Make room, or raise collect.largest; what cannot be copied, fetch by hand.",
+        "Fetch what is needed from its page, or have its source collect. Where it does, the note says why.",
     ),
 }
 
