@@ -23,8 +23,7 @@ from receiver.ledger.attention import Concern
 from receiver.ledger.copies import Job
 from receiver.ledger.database import Database, now
 from receiver.ledger.policy import Policy
-from receiver.ledger.reminders import is_between
-from receiver.ledger.schedule import uncollected_between
+from receiver.ledger.schedule import is_between, uncollected_between
 from receiver.logs import log_event
 from receiver.providers.base import UpstreamBusy
 from receiver.shelves import Shelf, ShelfTrouble, place_of, shelf_of

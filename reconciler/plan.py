@@ -88,7 +88,7 @@ def decide(
     if state is not None and _too_late_to_keep_fresh(state, memory, policy, now):
         due = without("blobs", due)
     over: tuple[str, ...] = ()
-    if state is not None and _deleted_by_now(state, memory, policy, due, now):
+    if state is not None and _nothing_to_tell(state, memory, policy, due, now):
         due, over = without("uncollected", due), ("uncollected",)
     if due.at is None or due.at > now:
         return Wait(due, over)
@@ -108,12 +108,15 @@ def _too_late_to_keep_fresh(state: WorkflowState, memory: Memory, policy: Policy
     return not any(awaits_copying(blob, memory.copies, policy) for blob in state.blobs.values())
 
 
-def _deleted_by_now(state: WorkflowState, memory: Memory, policy: Policy, due: Due, now: datetime) -> bool:
-    """Whether upstream has deleted all outputs that a person is to be told of: no look brings them back."""
-    if "uncollected" not in due.reasons:
+def _nothing_to_tell(state: WorkflowState, memory: Memory, policy: Policy, due: Due, now: datetime) -> bool:
+    """Whether a person was, or would be, told of outputs that upstream has deleted by now, or that somebody keeps.
+
+    No look brings back what is deleted.
+    """
+    if "uncollected" not in due.reasons and "uncollected" not in memory.told:
         return False
     between = uncollected_between(state, policy, memory.copies)
-    return between is not None and between[1] is not None and between[1] <= now
+    return between is None or (between[1] is not None and between[1] <= now)
 
 
 def without(reason: str, due: Due) -> Due:

@@ -144,6 +144,11 @@ class SourceConfig(Section):
         default=False, description="Whether upstream may be at a private address, and spoken to without TLS."
     )
     collect: bool = Field(default=False, description="Whether outputs are copied to where `collect` says.")
+    warn_deletion: bool = Field(
+        default=True,
+        description="Whether a person is told (attention `uncollected`) before upstream deletes outputs that were not"
+        " copied; `false` where your own programs fetch them in time.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, repr=False, description="What one provider alone needs.")
 
     _habits: Habits = PrivateAttr()
@@ -219,6 +224,7 @@ class SourceConfig(Section):
             hint_quota=self.hint_quota,
             lease=lease,
             collect=self.collect,
+            warn_deletion=self.warn_deletion,
             expire_gone=self.on_gone == "expire",
             retry_horizon=self._habits.retry_horizon,
             bulk=self._habits.bulk_size,

@@ -19,7 +19,8 @@ class Policy:
     `outputs_live` is for how long after the end upstream keeps outputs that tell no clock of their own.
     `retry_horizon` is for how long upstream tries to deliver one event (R18).
     `bulk` is for how many workflows one read may answer. `learned` is what endings so far have taught of this source.
-    `collect` says that outputs are copied before upstream deletes them.
+    `collect` says that outputs are copied before upstream deletes them, `warn_deletion` that a person is told of those
+    that are not.
     `expire_gone` says that what upstream has forgotten ends as expired (`vanishing`).
     `hint_quota` is how many unsigned, untokened deliveries a source may have kept in an hour.
     """
@@ -34,6 +35,7 @@ class Policy:
     outputs_live: timedelta | None = None
     lease: timedelta = timedelta(seconds=90)
     collect: bool = False
+    warn_deletion: bool = True
     expire_gone: bool = False
     retry_horizon: timedelta = timedelta(0)
     bulk: int = 1

@@ -10,7 +10,7 @@ from datetime import datetime
 from receiver.ledger.attention import Concern
 from receiver.ledger.nodes import WorkflowState
 from receiver.ledger.policy import Policy
-from receiver.ledger.schedule import deadline_of, uncollected_between
+from receiver.ledger.schedule import deadline_of, is_between, uncollected_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,3 @@ def by_the_clock(
     closed = [tuple(sorted(over))] if over else []
     raised = [Concern("workflow", state.source, state.id, kind, state.pk)] if true_now and kind not in kinds else []
     return Told((kinds - over) | {one.kind for one in raised}, raised, closed)
-
-
-def is_between(span: tuple[datetime, datetime | None] | None, now: datetime) -> bool:
-    """Whether an instant lies in a span of time, which may have no end; no span holds none."""
-    return span is not None and span[0] <= now and (span[1] is None or now < span[1])

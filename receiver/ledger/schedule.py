@@ -224,7 +224,7 @@ def uncollected_between(
         if copy == "failed":
             first.append(state.node.finished_at)
             lost = True
-        if copy in ("kept", "failed"):
+        if copy in ("kept", "failed") or not policy.warn_deletion:
             continue
         ends = [at for at in (blob.media_expires_at, blob.record_expires_at) if at is not None]
         if not ends and policy.outputs_live is not None:
@@ -234,6 +234,11 @@ def uncollected_between(
             first.append(end - min(max(end - ended, timedelta(0)) / 3, DAILY))
             last.append(end)
     return (min(first), None if lost else max(last)) if first else None
+
+
+def is_between(span: tuple[datetime, datetime | None] | None, now: datetime) -> bool:
+    """Whether an instant lies in a span of time, which may have no end; no span holds none."""
+    return span is not None and span[0] <= now and (span[1] is None or now < span[1])
 
 
 def _uncollected_at(state: WorkflowState, memory: Memory, policy: Policy) -> datetime | None:

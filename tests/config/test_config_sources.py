@@ -195,6 +195,7 @@ def test_without_overrides_a_source_has_its_providers_habits(source: Source) -> 
         ('deadline = "3h"', "deadline", timedelta(hours=3)),
         ('keep_fresh = "0"', "keep_fresh", timedelta(0)),
         ("hint_quota = 5", "hint_quota", 5),
+        ("warn_deletion = false", "warn_deletion", False),
         ('[server]\nlease = "3m"', "lease", timedelta(minutes=3)),
     ],
 )

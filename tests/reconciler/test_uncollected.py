@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from receiver.ledger import checks
@@ -15,14 +17,14 @@ from tests.ledger.histories import at
 
 async def due_after(database):
     row = await check_of(database)
-    return None if row.due_at is None else (row.due_at - at(0)).total_seconds()
+    return None if row is None or row.due_at is None else (row.due_at - at(0)).total_seconds()
 
 
-async def decided(database, second):
+async def decided(database, second, policy=POLICY):
     """Claim what is due and decide on it, as a reconciler does; returns what it would ask about."""
     claims = await claim(database, second)
     async with database.write() as connection:
-        tasks = await plan_claims(connection, claims, {"civ": POLICY}, at(second))
+        tasks = await plan_claims(connection, claims, {"civ": policy}, at(second))
     return [task.claim.id for task in tasks]
 
 
@@ -61,4 +63,20 @@ async def test_work_that_is_alive_again_has_no_outputs_to_be_told_of(database):
     await put(database, answer(25, await claim_one(database, 25), saw("processing")))
     await put(database, answer(56, await claim_one(database, 56), saw("processing")))
     assert (await loaded(database)).node.status.value == "processing"
+    assert await attentions(database) == []
+
+
+async def test_who_fetches_outputs_with_programs_of_their_own_need_not_be_told(database):
+    quiet = replace(POLICY, warn_deletion=False)
+    blob = BlobSeen("b", "image", available=True, url="u", media_expires_at=at(3600))
+    await put(database, delivery(0, saw("succeeded"), blobs=(blob,), trust=Trust.SIGNED, policy=quiet))
+    assert await due_after(database) is None
+
+
+async def test_what_a_person_was_told_is_over_when_they_need_not_be_told_any_more(database):
+    blob = BlobSeen("b", "image", available=True, url="u", media_expires_at=at(3600))
+    await put(database, delivery(0, saw("succeeded"), blobs=(blob,), trust=Trust.SIGNED))
+    await put(database, answer(2500, await claim_one(database, 2500), saw("succeeded")))
+    assert [kind for _, _, kind in await attentions(database)] == ["uncollected"]
+    assert await decided(database, 3601, replace(POLICY, warn_deletion=False)) == []
     assert await attentions(database) == []

@@ -61,7 +61,7 @@ CAUSES: dict[str, Cause] = {
     "uncollected": Cause(
         "Outputs that nobody keeps but upstream",
         "They are kept upstream alone, and will be deleted there before long.",
-        "Fetch what is needed from its page, or have its source collect. Where it does, the note says why.",
+        "Fetch them now, or set collect = true (then the note says why). If your programs do: warn_deletion = false.",
     ),
 }
 
