@@ -26,11 +26,16 @@ class Teacher:
         self._read_at: float | None = None
 
     def note(self, asked: Asked, result: Result) -> None:
-        """Take in the result of a look, if it is the one that confirmed an ending."""
+        """Take in the result of a look, if it is the one that confirmed an ending.
+
+        What a delivery confirmed by itself, meanwhile, the receiver has taken in.
+        """
         state = result.state
         if state is None or result.stale or state.node.confirmed_at is None:
             return
-        if state.node.confirmed_at >= asked.entry.at:
+        node = state.node
+        by_itself = node.finished_via == "delivery" and node.finished_at == node.confirmed_at
+        if state.node.confirmed_at >= asked.entry.at and not by_itself:
             self._lessons.note(state)
 
     async def refresh(self) -> None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from receiver.ledger import learning, queries
-from receiver.ledger.database import now
+from receiver.ledger.database import Database, now
 from receiver.ledger.durations import Durations
+from receiver.ledger.entries import Answer
+from receiver.ledger.records import Trust
 from reconciler.loop import run_pass
+from reconciler.refetch import Asked
+from reconciler.teaching import Teacher
+from tests.ledger.applying import answer, claim_one, delivery, put, saw
 from tests.reconciler.world import Upstream, World, document
 
 AGO = timedelta(seconds=100)
@@ -61,3 +68,20 @@ async def test_a_source_that_names_ever_new_models_does_not_fill_the_table(world
         known = (await learning.read(connection, ["civitai"]))["civitai"]
     assert ("", "") in known
     assert len(known) <= learning.MOST_KINDS
+
+
+@pytest.mark.parametrize(("trust", "learned"), [(Trust.SIGNED, False), (Trust.TOKEN, True)])
+async def test_an_ending_confirmed_by_a_delivery_while_a_look_was_under_way_is_the_receivers_to_teach(
+    database: Database, trust: Trust, learned: bool
+) -> None:
+    await put(database, delivery(0, saw("processing"), trust=trust))
+    claim = await claim_one(database, 130)
+    await put(database, delivery(131, saw("succeeded"), trust=trust, body=b"the end"))
+    look = answer(130.5, claim, saw("succeeded"))
+    (result,) = await put(database, look, now=132)
+    teacher = Teacher(database, {})
+    teacher.note(Asked(look, Answer.SHOWN, 200), result)
+    await teacher.close()
+    async with database.read() as connection:
+        known = (await learning.read(connection, ["civ"]))["civ"]
+    assert bool(known) is learned
