@@ -320,7 +320,7 @@ class Database:
             return await say(raw, "COMMIT", within) == "COMMIT"
         if not raw.in_transaction:
             return False
-        await conn.commit()
+        await driver.say(conn, "COMMIT")
         return True
 
 
@@ -332,7 +332,7 @@ async def _say_begin(conn: AsyncConnection, begin: str, patience: float) -> None
     give_up_at = time.monotonic() + patience
     while True:
         try:
-            await conn.exec_driver_sql(begin)
+            await driver.say(conn, begin)
         except OperationalError as error:
             if "database is locked" not in str(error.orig) or time.monotonic() > give_up_at:
                 raise

@@ -50,6 +50,19 @@ async def run_many(connection: AsyncConnection, sql: str, rows: Sequence[Row]) -
         translate(sql, error)
 
 
+async def say(connection: AsyncConnection, words: str) -> None:
+    """Have SQLite execute words that may have to wait, for the disk or another process: in the connection's thread.
+
+    Raises sqlalchemy.exc.DBAPIError.
+    """
+    assert connection.sync_connection is not None
+    raw: Any = connection.sync_connection.connection.driver_connection
+    try:
+        await raw.execute(words)
+    except sqlite.Error as error:
+        translate(words, error)
+
+
 def translate(sql: str, error: Exception) -> NoReturn:
     """Raise SQLAlchemy's error for a driver's, without the values, which may be prompts and secrets."""
     if isinstance(error, asyncpg.PostgresConnectionError):

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-import aiosqlite
 import asyncpg
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import AsyncAdaptedQueuePool
-from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from receiver.ledger.sqlite_thread import Connection, Pysqlite3
 
 # Before 3.51.3 two processes that write one WAL database can corrupt it.
 SQLITE_AT_LEAST = (3, 51, 3)
@@ -61,48 +61,6 @@ DRIVER_ERRORS = (OSError, TimeoutError, *DRIVERS_OWN)
 DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite.Error)
 # What may come out of connecting and of beginning a transaction.
 CONNECT_ERRORS = (*DRIVER_ERRORS, DBAPIError, PoolTimeout)
-
-
-class _Pysqlite3(AsyncAdapt_aiosqlite_dbapi):
-    """SQLAlchemy's adapter for aiosqlite, over pysqlite3 in place of the standard library's sqlite3."""
-
-    def __init__(self) -> None:
-        super().__init__(aiosqlite, sqlite)
-
-    def _init_dbapi_attributes(self) -> None:
-        super()._init_dbapi_attributes()
-        # The adapter takes these from aiosqlite, which has the standard library's: an error of pysqlite3 would be
-        # none of them and would reach the caller without SQLAlchemy's wrapping.
-        for name in (
-            "DatabaseError",
-            "Error",
-            "IntegrityError",
-            "InterfaceError",
-            "InternalError",
-            "DataError",
-            "NotSupportedError",
-            "OperationalError",
-            "ProgrammingError",
-            "sqlite_version",
-            "sqlite_version_info",
-        ):
-            setattr(self, name, getattr(sqlite, name))
-
-
-class _Aiosqlite(aiosqlite.Connection):
-    """A connection that may be told to stop more than once.
-
-    Its thread ends at the first telling and never answers a second, for which SQLAlchemy would wait for ever after a
-    task was cancelled twice.
-    """
-
-    _stopped: asyncio.Future[Any] | None = None
-
-    def stop(self) -> asyncio.Future[Any] | None:
-        """Close, and end the thread. Returns what to wait for; waiting may be cancelled without harm."""
-        if self._stopped is None:
-            self._stopped = super().stop()
-        return None if self._stopped is None else asyncio.shield(self._stopped)
 
 
 def sqlite_version() -> tuple[int, int, int]:
@@ -219,22 +177,23 @@ def sqlite_engine(
     def open_file() -> Any:
         return _connect_sqlite(path, read_only=read_only, foreign_keys=foreign_keys, patience=patience)
 
-    async def connect() -> aiosqlite.Connection:
-        connection = _Aiosqlite(open_file, 64)
+    async def connect() -> Connection:
+        connection = Connection(open_file, 64)
         # A program that dies without closing must not hang on this thread.
         connection._thread.daemon = True
         try:
-            return await connection
+            await connection
         except BaseException:
             # Its thread is about to end; a loop that closes before that would be told of it nevertheless.
             if (stopped := connection.stop()) is not None:
                 await stopped
             raise
+        return connection
 
     return create_async_engine(
         URL.create("sqlite+aiosqlite", database=path),
         hide_parameters=True,  # prompts and whole bodies would stand in the log beside an error
-        module=_Pysqlite3(),
+        module=Pysqlite3(),
         async_creator=_unless_cancelled(connect),
         poolclass=AsyncAdaptedQueuePool,
         pool_size=pool_size,
