@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, func, literal_column, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, narrowing
 from receiver.ledger.listing import USUAL, check_filter
+from receiver.ledger.newest import newest
 from receiver.ledger.query_parts import JsonObject, stamp
 from receiver.ledger.records import EvidenceKind, Outcome
 from receiver.ledger.tables import SELDOM, evidence, workflows
@@ -68,7 +70,7 @@ async def evidence_query(connection: AsyncConnection, wanted: EvidenceFilter) ->
         page = _of_workflow(wanted, conditions)
     else:
         sources = [wanted.source] if wanted.source else await narrowing.known_sources(connection, evidence)
-        page = _of_sources(sources, wanted, conditions)
+        page = _of_sources(sources, wanted, conditions, connection.dialect.name)
     return _listed().where(_E.id.in_(page)).order_by(_E.recorded_at.desc(), _E.id.desc())
 
 
@@ -123,35 +125,25 @@ def _conditions(wanted: EvidenceFilter) -> list[ColumnElement[bool]]:
 
 
 def _of_sources(
-    sources: Sequence[str], wanted: EvidenceFilter, conditions: Sequence[ColumnElement[bool]]
+    sources: Sequence[str], wanted: EvidenceFilter, conditions: Sequence[ColumnElement[bool]], dialect: str
 ) -> Select[Any]:
     """Return the query for the ids on a page: the newest of each source and kind, put in order together.
 
     Back in time along one index for all of them, a page of deliveries would read all fetches made since. Outcomes that
     few deliveries have are in an index of their own.
     """
-    column: ColumnElement[Any] = _E.kind
+    told: ColumnElement[Any] = _E.kind
     words: Sequence[str] = wanted.kinds or tuple(EvidenceKind)
     if wanted.outcomes and not OFTEN.intersection(wanted.outcomes):
-        column, words = _E.outcome, wanted.outcomes
-        conditions = [
-            *conditions,
-            literal_column(SELDOM),
-        ]  # word for word, or SQLite does not see that the index has them all
-    parts = [
-        select(_E.id, _E.recorded_at)
-        # The index of seldom outcomes is only for who says that it is about these.
-        .where(_E.source == source, column == literal_column(f"'{word}'"), *conditions)
-        .order_by(_E.recorded_at.desc(), _E.id.desc())
-        .limit(wanted.limit + 1)
-        .subquery()
-        for source in sources
-        for word in dict.fromkeys(words)
-    ]
-    if not parts:
-        return select(_E.id).where(false())
-    every = union_all(*(select(part.c.id, part.c.recorded_at) for part in parts)).subquery()
-    return select(every.c.id).order_by(every.c.recorded_at.desc(), every.c.id.desc()).limit(wanted.limit + 1)
+        told, words = _E.outcome, wanted.outcomes
+        # Word for word, or SQLite does not see that the index has them all.
+        conditions = [*conditions, literal_column(SELDOM)]
+
+    def within(source: ColumnElement[Any], word: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        return [_E.source == source, told == word, *conditions]
+
+    places = product(sources, dict.fromkeys(words))
+    return newest(evidence, ("id",), ("recorded_at", "id"), places, within, wanted.limit + 1, dialect)
 
 
 def _of_workflow(wanted: EvidenceFilter, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:

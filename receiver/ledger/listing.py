@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, narrowing, queries
 from receiver.ledger.narrowing import FEW, Narrowing, Window
+from receiver.ledger.newest import newest
 from receiver.ledger.query_parts import JsonObject, Row, job_json
 from receiver.ledger.states import TERMINAL, Status
 from receiver.ledger.tables import ATTENTION_KINDS, checks, jobs, workflows
@@ -23,6 +24,8 @@ MOST, USUAL = 200, 50
 _LONGEST = 256  # characters of a text to look for; no id is longer
 STATUSES = tuple(str(status) for status in Status)
 _W = workflows.c
+_JOB_KEY = ("workflow", "run", "key")
+_JOB_ORDER = ("first_seen_at", "workflow", "key")
 
 
 class BadFilter(ValueError):
@@ -137,7 +140,9 @@ async def workflow_query(
         return narrowing.along_label(labelled[0].label, [*_but(found, labelled[0]), *rest], window)
     if by_place:
         others = [*_but(found, found[-1]), *rest]
-        return narrowing.along_places(sources, statuses if statuses is not None else tuple(Status), others, window)
+        return narrowing.along_places(
+            sources, statuses if statuses is not None else tuple(Status), others, window, dialect
+        )
     return narrowing.along_time([*_but(found), *rest], window)
 
 
@@ -194,38 +199,38 @@ async def job_query(connection: AsyncConnection, wanted: JobFilter) -> Select[An
     j = jobs.c
     named = wanted.id is not None or wanted.workflow is not None  # few have that name
     if named or not (wanted.source or wanted.statuses):
-        conditions = [j.source == wanted.source] if wanted.source is not None else []
-        return _jobs(wanted, [*conditions, *([j.status.in_(wanted.statuses)] if wanted.statuses else [])])
+        asked = ((j.source, wanted.source), (j.key, wanted.id), (_W.id, wanted.workflow))
+        conditions = [column == value for column, value in asked if value is not None]
+        if wanted.statuses:
+            conditions.append(j.status.in_(wanted.statuses))
+        return _jobs([*conditions, *_window(wanted)], wanted.limit + 1)
     sources = [wanted.source] if wanted.source is not None else await narrowing.known_sources(connection)
-    # The newest of each source and status, put in order together: each is a stretch of an index of its own.
+    dialect = connection.dialect.name
     places = product(sources, dict.fromkeys(wanted.statuses or tuple(Status)))
-    parts = [_jobs(wanted, [j.source == source, j.status == status]).subquery() for source, status in places]
-    if not parts:
-        return _jobs(wanted, [false()])
-    every = union_all(*(select(part) for part in parts)).subquery()
-    place = (every.c.first_seen_at.desc(), every.c.workflow.desc(), every.c.key.desc())
-    return select(every).order_by(*place).limit(wanted.limit + 1)
+
+    def within(source: ColumnElement[Any], status: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        present = exists().where(_W.pk == j.workflow, _W.run == j.run)
+        return [j.source == source, j.status == status, present, *_window(wanted)]
+
+    page = newest(jobs, _JOB_KEY, _JOB_ORDER, places, within, wanted.limit + 1, dialect)
+    return _jobs([tuple_(*(j[name] for name in _JOB_KEY)).in_(page)], wanted.limit + 1)
 
 
-def _jobs(wanted: JobFilter, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    j = jobs.c
-    query: Select[Any] = (
-        select(jobs, _W.id.label("workflow_id"))
-        .join(workflows, and_(j.workflow == _W.pk, j.run == _W.run))
-        .where(*conditions)
-        .order_by(j.first_seen_at.desc(), j.workflow.desc(), j.key.desc())
-        .limit(wanted.limit + 1)
+def _jobs(conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[Any]:
+    query = select(jobs, _W.id.label("workflow_id")).join(
+        workflows, and_(jobs.c.workflow == _W.pk, jobs.c.run == _W.run)
     )
-    for column, value in ((j.key, wanted.id), (_W.id, wanted.workflow)):
-        if value is not None:
-            query = query.where(column == value)
-    if wanted.since is not None:
-        query = query.where(j.first_seen_at >= wanted.since)
+    return query.where(*conditions).order_by(*(jobs.c[name].desc() for name in _JOB_ORDER)).limit(limit)
+
+
+def _window(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    j = jobs.c
+    found = [j.first_seen_at >= wanted.since] if wanted.since is not None else []
     if wanted.cursor is not None:
         at, pk, key = cursors.decode("j", wanted.cursor, datetime, int, str)
         later = or_(j.workflow < pk, and_(j.workflow == pk, j.key < key))
-        query = query.where(j.first_seen_at <= at, or_(j.first_seen_at < at, later))
-    return query
+        found += [j.first_seen_at <= at, or_(j.first_seen_at < at, later)]
+    return found
 
 
 def _page(items: list[Any], rows: list[Any], limit: int, kind: str, place: tuple[str, ...]) -> JsonObject:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from itertools import product
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +23,6 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
-    false,
     func,
     literal,
     literal_column,
@@ -33,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger.derived import labels
 from receiver.ledger.labels import digest, digest_of_type
+from receiver.ledger.newest import newest
 from receiver.ledger.tables import LANES, attention, blobs, checks, jobs, steps, workflows
 
 # So many workflows are read, if need be, to be put in order: some dozen milliseconds. In a ledger of five million, to
@@ -65,11 +67,16 @@ class Narrowing:
 
 async def known_sources(connection: AsyncConnection, table: Table = workflows) -> list[str]:
     """Return every source that has a row, configured or not: one step into an index for each."""
+    return list((await connection.execute(_every_source(table))).scalars())
+
+
+@cache
+def _every_source(table: Table) -> Select[Any]:
     other = table.alias()
     first = select(func.min(table.c.source).label("name")).cte("found", recursive=True)
     after = select(func.min(other.c.source)).where(other.c.source > first.c.name).scalar_subquery()
     found = first.union_all(select(after).where(first.c.name.is_not(None)))
-    return list((await connection.execute(select(found.c.name).where(found.c.name.is_not(None)))).scalars())
+    return select(found.c.name).where(found.c.name.is_not(None))
 
 
 async def fewest(connection: AsyncConnection, found: Sequence[Narrowing], few: int) -> Narrowing | None:
@@ -203,23 +210,15 @@ def along_label(label: bytes, others: Sequence[Condition], window: Window) -> Se
 
 
 def along_places(
-    sources: Sequence[str], statuses: Sequence[str], others: Sequence[Condition], window: Window
+    sources: Sequence[str], statuses: Sequence[str], others: Sequence[Condition], window: Window, dialect: str
 ) -> Select[Any]:
     """Return the query for a page of these sources and statuses: the newest of each, put in order together."""
-    at, pk = _W.first_seen_at, _W.pk
-    parts = [
-        select(pk, at)
-        .where(_W.source == source, _W.status == status, *others, *window.holds(at, pk))
-        .order_by(at.desc(), pk.desc())
-        .limit(window.limit)
-        .subquery()
-        for source in sources
-        for status in statuses
-    ]
-    if not parts:
-        return select(workflows).where(false())
-    every = union_all(*(select(part.c.pk, part.c.first_seen_at) for part in parts)).subquery()
-    return _rows(select(every.c.pk).order_by(every.c.first_seen_at.desc(), every.c.pk.desc()).limit(window.limit))
+
+    def within(source: ColumnElement[Any], status: ColumnElement[Any]) -> list[Condition]:
+        return [_W.source == source, _W.status == status, *others, *window.holds(_W.first_seen_at, _W.pk)]
+
+    order = ("first_seen_at", "pk")
+    return _rows(newest(workflows, ("pk",), order, product(sources, statuses), within, window.limit, dialect))
 
 
 def along_time(others: Sequence[Condition], window: Window) -> Select[Any]:

@@ -25,7 +25,9 @@ URL_MARGIN = timedelta(seconds=10)
 
 def stamp(at: datetime | None) -> str | None:
     """Return an aware instant as RFC 3339 text in UTC ending in `Z`."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if at is None:
+        return None
+    return f"{(at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat()[:-6]}Z"
 
 
 def servable(row: Row, now: datetime) -> bool:
