@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import cursors, narrowing, queries
-from receiver.ledger.narrowing import FEW, Narrowing, Window
+from receiver.ledger.narrowing import FEW, WALK, Narrowing, Window
 from receiver.ledger.newest import newest
 from receiver.ledger.query_parts import JsonObject, Row, job_json
 from receiver.ledger.states import TERMINAL, Status
@@ -110,9 +110,11 @@ async def list_workflows(connection: AsyncConnection, wanted: WorkflowFilter, no
 
 
 async def workflow_query(
-    connection: AsyncConnection, wanted: WorkflowFilter, now: datetime, few: int = FEW
+    connection: AsyncConnection, wanted: WorkflowFilter, now: datetime, few: int = FEW, walk: int = WALK
 ) -> Select[Any]:
-    """Return the query behind `list_workflows`, for one row more than a page; `few` is how many may be put in order.
+    """Return the query behind `list_workflows`, for one row more than a page.
+
+    `few` is how many may be put in order, `walk` how many of the newest are looked through before.
 
     Raises BadCursor.
     """
@@ -133,9 +135,10 @@ async def workflow_query(
     rest = _unlikely(wanted, now, dialect)
     # One filter alone whose index has the order of the list needs no more.
     if len(found) > 1 or (found and not labelled and not by_place):
-        least = await narrowing.fewest(connection, found, few)
+        least, left = await narrowing.fewest(connection, found, few)
         if least is not None:
-            return narrowing.of_few(least, [*_but(found, least), *rest], window, few)
+            page = await narrowing.among_newest(connection, [*_but(found), *rest], window, left, walk)
+            return page if page is not None else narrowing.of_few(least, [*_but(found, least), *rest], window, few)
     if labelled and labelled[0].label is not None:
         return narrowing.along_label(labelled[0].label, [*_but(found, labelled[0]), *rest], window)
     if by_place:

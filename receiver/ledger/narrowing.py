@@ -2,8 +2,9 @@
 
 A planner goes by averages, and ledgers are uneven: what is open is new, what needs a person is old, a source that was
 given up has nothing of today. So it is not asked. Each filter is an index to look workflows up in; where one of them
-leaves few, all of these are read and put in order. Where all leave many, the page is found by going back in time along
-an index that has the order of the list: that of a label, those of each source and status, or that of time alone.
+leaves few, all of these are read and put in order, unless the newest of all are likely to fill the page and do. Where
+all leave many, the page is found by going back in time along an index that has the order of the list: that of a label,
+those of each source and status, or that of time alone.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from receiver.ledger.tables import LANES, attention, blobs, checks, jobs, steps,
 # So many workflows are read, if need be, to be put in order: some dozen milliseconds. In a ledger of five million, to
 # go back in time until a page of what so many have in common is full takes as long.
 FEW = 20_000
+WALK = 2_000  # and so many of the newest are looked through first, where that is likely to do
 _W = workflows.c
 Condition = ColumnElement[bool]
 
@@ -79,11 +81,11 @@ def _every_source(table: Table) -> Select[Any]:
     return select(found.c.name).where(found.c.name.is_not(None))
 
 
-async def fewest(connection: AsyncConnection, found: Sequence[Narrowing], few: int) -> Narrowing | None:
-    """Return the filter that leaves the fewest, None when each leaves more than `few`."""
+async def fewest(connection: AsyncConnection, found: Sequence[Narrowing], few: int) -> tuple[Narrowing | None, int]:
+    """Return the filter that leaves the fewest and how many these are; None when each leaves more than `few`."""
     counts = (await connection.execute(select(*(one.counted(few + 1).scalar_subquery() for one in found)))).one()
     least = min(range(len(found)), key=lambda place: counts[place])
-    return found[least] if counts[least] <= few else None
+    return (found[least] if counts[least] <= few else None), counts[least]
 
 
 def _some(column: ColumnElement[Any], *conditions: Condition) -> Condition:
@@ -198,7 +200,27 @@ def of_few(few: Narrowing, others: Sequence[Condition], window: Window, most: in
     return _rows(page)
 
 
-def _rows(page: Select[Any]) -> Select[Any]:
+async def among_newest(
+    connection: AsyncConnection, conditions: Sequence[Condition], window: Window, left: int, walk: int = WALK
+) -> Select[Any] | None:
+    """Return the query for a page that the newest `walk` workflows fill, None when they do not.
+
+    Where `left` of all match, and these are likely to fill it twice over, that is a small part of reading them all.
+    """
+    at, pk = _W.first_seen_at, _W.pk
+    mine = window.holds(at, pk)
+    last = select(at).where(*mine).order_by(at.desc(), pk.desc()).offset(max(walk - 1, 0)).limit(1)
+    since, known = (
+        await connection.execute(select(last.scalar_subquery(), select(func.max(pk)).scalar_subquery()))
+    ).one()
+    if since is None or left * walk < 2 * window.limit * known:
+        return None
+    page = select(pk).where(at >= since, *mine, *conditions).order_by(at.desc(), pk.desc()).limit(window.limit)
+    found = (await connection.execute(page)).scalars().all()
+    return _rows(found) if len(found) == window.limit else None
+
+
+def _rows(page: Select[Any] | Sequence[int]) -> Select[Any]:
     return select(workflows).where(_W.pk.in_(page)).order_by(_W.first_seen_at.desc(), _W.pk.desc())
 
 
