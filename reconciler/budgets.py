@@ -17,12 +17,12 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.config import Budget
 from receiver.ledger.operations import source_state
 from receiver.ledger.records import JsonObject
+from reconciler import pauses
 from reconciler.pace import HINT_SHARE
 
 # A claimed request is sent within this or not at all, so that a process which froze cannot send it in a later window.
@@ -143,21 +143,9 @@ async def read(connection: AsyncConnection, budgets: Mapping[str, Budget]) -> di
 async def lock(
     connection: AsyncConnection, budgets: Mapping[str, Budget], *, wait: bool = False
 ) -> dict[str, RequestLog]:
-    """Return what is counted of these sources, with a lock on each that lasts as long as the transaction.
-
-    Sources that another process is counting just now are absent, unless `wait`: one that is stuck holds up its own
-    source and no other.
-    """
-    if not budgets:
-        return {}
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    s = source_state.c
-    known = set((await connection.execute(select(s.source).where(s.source.in_(sorted(budgets))))).scalars())
-    for name in sorted(set(budgets) - known):
-        await connection.execute(insert(source_state).values(source=name, hint_count=0).on_conflict_do_nothing())
-    query = select(s.source, s.requests).where(s.source.in_(sorted(budgets))).order_by(s.source)
-    rows = await connection.execute(query.with_for_update(skip_locked=not wait))
-    return {row.source: RequestLog.of(budgets[row.source], row.requests) for row in rows}
+    """Return what is counted of these sources, locked as by `pauses.lock`."""
+    rows = await pauses.lock(connection, budgets, wait=wait)
+    return {name: RequestLog.of(budgets[name], row.requests) for name, row in rows.items()}
 
 
 async def save(connection: AsyncConnection, source: str, log: RequestLog, now: datetime) -> None:

@@ -92,14 +92,15 @@ async def _work_off(
         idle = not crew.busy  # asked before the claim: a look that ends during it frees a place for what is still due
         if outcome == "done":
             taken = await crew.claim(most=left, untried_since=first)
-            if not taken and first is not None and idle:
+            if not taken and first is not None and idle and not crew.claims.waiting:
                 first = None  # all that was open has been looked at; now what is due
                 continue
         if left is not None:
             left -= taken
         if outcome == "budget" and time.monotonic() >= leaves:
             return outcome
-        if not taken and idle and not crew.busy:  # the claim may have begun to fetch a signer's keys
+        waits = outcome == "done" and crew.claims.waiting  # for a place at a source: others hold them all just now
+        if not taken and idle and not crew.busy and not waits:  # the claim may have begun to fetch a signer's keys
             if outcome == "done" and crew.copies.busy:  # for as long as there is time; the next pass goes on with them
                 await _wait(IDLE, crew.stirred, stop)
                 continue

@@ -6,6 +6,7 @@ refused or that it is too busy (`pauses`). Instants are seconds of a monotonic c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -63,12 +64,17 @@ NO_SLOTS = Slots(0)
 class Pace:
     """One source's pace: looks are `claimed`, `started` when there is a place for them, and `ended` when answered.
 
+    `places` is how many of them this process has (all, until it shares them: `places`), and `believed_until` until when
+    others believe it to use them. Who has none hopes for one: only a claim can tell whether there is one now.
+
     Where upstream answers fast, checks are claimed ahead of the places there are: a claim is a transaction, and takes
     longer than such an answer.
     """
 
     def __init__(self, concurrency: int) -> None:
-        self._concurrency = concurrency
+        self.concurrency = concurrency
+        self.places = concurrency
+        self.believed_until = math.inf
         self._paused_until = 0.0
         self._running = self._waiting = self._retries = self._hints = 0
         self._ahead = 0
@@ -82,27 +88,38 @@ class Pace:
         return self._running
 
     @property
-    def free(self) -> bool:
-        """Whether another look may be started."""
-        return self._running < self._concurrency
+    def idle(self) -> bool:
+        """Whether nothing is under way, or waits for its place."""
+        return self._running + self._waiting == 0
+
+    def free(self, at: float) -> bool:
+        """Whether another look may be started at `at`."""
+        return self._running < self.places and at < self.believed_until
 
     @property
     def hungry(self) -> bool:
         """Whether it is time to claim more."""
-        return self._waiting <= self._ahead // 2 and self._running + self._waiting < self._concurrency + self._ahead
+        return self._room(self.places) > 0
 
-    def slots(self, at: float) -> Slots:
-        """Return what may be claimed at `at`.
+    def slots(self, at: float, places: int | None = None) -> Slots:
+        """Return what may be claimed at `at`; with `places`, when there are that many from now on.
 
         Checks that have failed before get half of the places at most: work that hangs must not hold up the healthy.
         """
         self._measure(at)
-        if at < self._paused_until or not self.hungry:
+        places = max(self.places if places is None else places, 1)
+        room = self._room(places)
+        if at < self._paused_until or room <= 0:
             return NO_SLOTS
-        total = self._concurrency + self._ahead - self._running - self._waiting
-        hints = max(max(self._concurrency // HINT_SHARE, 1) - self._hints, 0)
-        retries = max((self._concurrency + 1) // 2 - self._retries, 0)
-        return Slots(total, retries, hints, turns=self.turns)
+        hints = max(max(places // HINT_SHARE, 1) - self._hints, 0)
+        retries = max((places + 1) // 2 - self._retries, 0)
+        return Slots(room, retries, hints, turns=self.turns)
+
+    def _room(self, places: int) -> int:
+        """Return how many looks may be claimed; none as long as more than half of what was claimed ahead waits."""
+        if self._waiting > self._ahead // 2:
+            return 0
+        return max(places, 1) + self._ahead - self._running - self._waiting
 
     def _measure(self, at: float) -> None:
         """Work out how far ahead to claim: what is answered in half a second, and nothing where answers take long."""
@@ -112,7 +129,7 @@ class Pace:
         if elapsed < _MEASURED_FOR:
             return
         rate = self._ended / elapsed
-        self._ahead = min(int(rate * _AHEAD), _MOST_AHEAD) if rate >= _FAST * self._concurrency else 0
+        self._ahead = min(int(rate * _AHEAD), _MOST_AHEAD) if rate >= _FAST * max(self.places, 1) else 0
         self._ended, self._counted_at = 0, at
 
     def pause(self, at: float, seconds: float) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from receiver.ledger import attention
 from receiver.ledger.attention import Concern
 from receiver.ledger.operations import source_state
+from receiver.ledger.records import JsonObject
 from reconciler.brake import BELIEVED_FOR, UNREACHABLE
 
 PROBE_EVERY = timedelta(seconds=30)
@@ -26,6 +28,7 @@ class SourceFacts:
     """What the database says of one source. `because` is why it is paused, `probe_at` when it may be asked once.
 
     `probes_failed` counts the probes of this pause. Until `believed_until` its 404s are believed, however many.
+    `places` says which reconciler may send how many requests at once (`places`).
     """
 
     because: str | None = None
@@ -34,6 +37,7 @@ class SourceFacts:
     busy_until: datetime | None = None
     probes_failed: int = 0
     believed_until: datetime | None = None
+    places: JsonObject | None = None
 
     @property
     def paused(self) -> bool:
@@ -56,7 +60,7 @@ class SourceFacts:
 async def facts_of(connection: AsyncConnection, sources: Iterable[str]) -> Mapping[str, SourceFacts]:
     """Return what is known of sources; those nothing is known of are absent."""
     s = source_state.c
-    facts = (s.paused_because, s.probe_at, s.clock_offset, s.busy_until, s.probes_failed, s.brake_off_until)
+    facts = (s.paused_because, s.probe_at, s.clock_offset, s.busy_until, s.probes_failed, s.brake_off_until, s.places)
     query = select(s.source, *facts).where(s.source.in_(sorted(sources)))
     return {
         row.source: SourceFacts(
@@ -66,9 +70,30 @@ async def facts_of(connection: AsyncConnection, sources: Iterable[str]) -> Mappi
             row.busy_until,
             row.probes_failed or 0,
             row.brake_off_until,
+            row.places,
         )
         for row in await connection.execute(query)
     }
+
+
+async def lock(
+    connection: AsyncConnection, sources: Collection[str], *, wait: bool = False
+) -> dict[str, Row[Any, Any, Any]]:
+    """Return `source`, `requests` and `places` of sources, with a lock on each that lasts as long as the transaction.
+
+    Sources that another process has locked just now are absent, unless `wait`: one that is stuck holds up its own
+    source and no other.
+    """
+    if not sources:
+        return {}
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    s = source_state.c
+    mine = s.source.in_(sorted(sources))
+    known = set((await connection.execute(select(s.source).where(mine))).scalars())
+    for name in sorted(set(sources) - known):
+        await connection.execute(insert(source_state).values(source=name, hint_count=0).on_conflict_do_nothing())
+    query = select(s.source, s.requests, s.places).where(mine).order_by(s.source)
+    return {row.source: row for row in await connection.execute(query.with_for_update(skip_locked=not wait))}
 
 
 async def reserve_probe(connection: AsyncConnection, source: str, now: datetime, wait: timedelta) -> bool:
@@ -95,7 +120,7 @@ async def release_probe(connection: AsyncConnection, source: str, now: datetime)
     await connection.execute(
         update(source_state)
         .where(source_state.c.source == source, source_state.c.paused_because.is_not(None))
-        .values(probe_at=now, paused_until=now)
+        .values(probe_at=now, paused_until=now, probes_failed=func.coalesce(source_state.c.probes_failed, 1) - 1)
     )
 
 

@@ -44,7 +44,7 @@ class Ready:
 
     def next(self, since: float) -> Waiting | None:
         """Return what gets the next place, None when there is no place or nothing may be sent."""
-        if not self._queue or not self._source.pace.free:
+        if not self._queue or not self._source.pace.free(since):
             return None
         if not self._queue[0].errand.probe and self._source.stopped(since):
             return None

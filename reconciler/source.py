@@ -60,10 +60,10 @@ class Source:
         """Whether its deliveries are checked with keys that upstream publishes."""
         return self.provider.habits.publishes_keys and self.account.trust is Trust.SIGNED
 
-    def slots(self, at: float) -> Slots:
-        """Return what may be claimed at `at` as far as this process can tell."""
+    def slots(self, at: float, places: int | None = None) -> Slots:
+        """Return what may be claimed at `at` as far as this process can tell (`Pace.slots`)."""
         bulk = self.provider.habits.bulk_size if at >= self.singly_until else 1
-        return replace(self.pace.slots(at), bulk=bulk, alone_first=self.alone_first)
+        return replace(self.pace.slots(at, places), bulk=bulk, alone_first=self.alone_first)
 
     def stopped(self, at: float) -> bool:
         """Whether nothing but a probe may be sent: its key is refused, or upstream is too busy."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
 from reconciler.errands import Errand, counted, errands_of
 from reconciler.pace import Slots
+from reconciler.places import Sharing
 from reconciler.source import Source
 
 # How often, and how far apart, a claim is tried again while another process counts the same source's requests.
@@ -46,7 +47,10 @@ class Took:
 
 
 class Claims:
-    """What this process holds, and what it may claim. Sources are locked one after the other, by name."""
+    """What this process holds, and what it may claim. Sources are locked one after the other, by name.
+
+    `waiting` says whether the last claim left something that other processes hold all places for.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class Claims:
         self._recent = recent
         self._over: dict[str, list[Over]] = {}
         self._number = 0
+        self._sharing = Sharing(sources, holder)
+        self.waiting = False
 
     async def take(self, *, most: int | None, untried_since: datetime | None) -> Took:
         """Claim what is due and there is room for; the caller sends it at once.
@@ -82,14 +88,17 @@ class Claims:
 
     async def _take_once(self, most: int | None, untried_since: datetime | None) -> tuple[Took, bool]:
         """Claim once; returns also whether another process was counting a source's requests just then."""
-        slots = self._own_slots(most)
-        if not slots:
+        at = time.monotonic()
+        slots = self._slots(self._sources, most, {})
+        late = self._sharing.late(at)
+        self.waiting = False
+        if not slots and not late:
             return Took((), self._clock.now(), 0), False
-        lanes: Mapping[str, Collection[str]] | None = None
-        if untried_since is None:
-            slots, lanes = await self._promising(slots)
+        lanes: Mapping[str, Collection[str]] = {}
+        if slots:
+            slots, lanes = await self._promising(slots, untried_since, at)
         over = {name: tuple(ended) for name, ended in self._over.items() if ended}
-        if not slots and not over:
+        if not slots and not over and not late:
             return Took((), self._clock.now(), 0), False
         async with self._database.write() as connection:
             reading = await now(connection)
@@ -98,42 +107,63 @@ class Claims:
             logs = await counting.lock(connection, budgets)
             _settle(logs, over, reading)
             contested = budgets.keys() - logs.keys()
-            slots = {name: one for name, one in slots.items() if name not in contested}
-            slots, probes = await self._unpaused(connection, slots, reading)
+            facts = await pauses.facts_of(connection, {*slots, *late})
+            names, probes = await self._unpaused(connection, slots.keys() - contested, facts, reading)
+            kept = {name: fact.places for name, fact in facts.items()}
+            found = await self._sharing.settle(connection, names, kept, reading, at)
+            contested |= names - found.parts.keys()
+            slots = self._within(found.parts, names, probes, most)
             slots = {name: _allowed(one, logs.get(name), reading) for name, one in slots.items()}
             if most is not None:
                 slots = _shared(slots, most)
             errands, taken = await self._claim(connection, slots, probes, reading, lanes, untried_since)
             await self._reserve(connection, logs, errands, over, reading)
+        self._sharing.settled(found, at)
         for name in over.keys() & logs.keys():
             del self._over[name][: len(over[name])]
         return Took(errands, reading, taken), bool(contested)
 
-    def _own_slots(self, most: int | None) -> dict[str, Slots]:
+    def _slots(self, names: Iterable[str], most: int | None, parts: Mapping[str, int]) -> dict[str, Slots]:
+        """Return what may be claimed by this process's own pace; `parts` are the places it has from now on."""
         at = time.monotonic()
-        slots = {name: source.slots(at) for name, source in self._sources.items()}
+        slots = {name: self._sources[name].slots(at, parts.get(name)) for name in names}
         if most is not None:
             # Each request answers for one check then, so that the number holds.
             slots = {name: replace(one.at_most(most), bulk=1) for name, one in slots.items()}
         return {name: one for name, one in slots.items() if one.total > 0}
 
-    async def _promising(self, slots: Mapping[str, Slots]) -> tuple[dict[str, Slots], dict[str, set[str]]]:
+    def _within(
+        self, parts: Mapping[str, int], names: Collection[str], probes: Collection[str], most: int | None
+    ) -> dict[str, Slots]:
+        """Return what may be claimed of sources now that this process's part of their places is known."""
+        mine = {name: part for name, part in parts.items() if name in names}
+        self.waiting |= 0 in mine.values()
+        slots = self._slots([name for name, part in mine.items() if part > 0], most, mine)
+        return {name: replace(one.at_most(1), bulk=1) if name in probes else one for name, one in slots.items()}
+
+    async def _promising(
+        self, slots: Mapping[str, Slots], untried_since: datetime | None, at: float
+    ) -> tuple[dict[str, Slots], dict[str, set[str]]]:
         """Leave out the sources that nothing can be claimed of, as far as can be told without a lock.
 
         Returns also which lanes have something due, by source.
         """
         async with self._database.read() as connection:
             reading = await now(connection)
-            due = await claiming.due_lanes(connection, slots, reading)
+            due = await claiming.due_lanes(connection, slots, reading, untried_since)
             facts = await pauses.facts_of(connection, due)
             budgets = self._budgets(due.keys())
             logs = await counting.read(connection, budgets) if budgets else {}
         nothing = pauses.SourceFacts()
-        promising = {
-            name: slots[name]
-            for name, lanes in due.items()
-            if facts.get(name, nothing).open(reading) and _has_room(logs.get(name), lanes, reading)
-        }
+        promising: dict[str, Slots] = {}
+        for name, lanes in due.items():
+            fact = facts.get(name, nothing)
+            if not fact.open(reading) or not _has_room(logs.get(name), lanes, reading):
+                continue
+            if self._sharing.in_vain(name, fact.places, reading, at):
+                self.waiting = True
+            else:
+                promising[name] = slots[name]
         return promising, due
 
     async def _claim(
@@ -142,7 +172,7 @@ class Claims:
         slots: Mapping[str, Slots],
         probes: set[str],
         at: datetime,
-        lanes: Mapping[str, Collection[str]] | None,
+        lanes: Mapping[str, Collection[str]],
         untried_since: datetime | None,
     ) -> tuple[list[Errand], int]:
         """Claim checks and decide on them; returns what to send, and how many checks were dealt with."""
@@ -187,13 +217,16 @@ class Claims:
                 await counting.save(connection, name, log, at)
 
     async def _unpaused(
-        self, connection: AsyncConnection, slots: Mapping[str, Slots], at: datetime
-    ) -> tuple[dict[str, Slots], set[str]]:
-        """Leave out sources that want to be left alone; of those whose key is refused, take one check that probes."""
-        facts = await pauses.facts_of(connection, slots)
-        open_slots: dict[str, Slots] = {}
+        self,
+        connection: AsyncConnection,
+        names: Collection[str],
+        facts: Mapping[str, pauses.SourceFacts],
+        at: datetime,
+    ) -> tuple[set[str], set[str]]:
+        """Leave out sources that want to be left alone; returns also those that may only be probed."""
+        left: set[str] = set()
         probes: set[str] = set()
-        for name, one in sorted(slots.items()):
+        for name in sorted(names):
             fact = facts.get(name, pauses.SourceFacts())
             source = self._sources[name]
             source.offset_known = fact.clock_offset
@@ -202,15 +235,15 @@ class Claims:
             source.health.believed_until = fact.believed_until
             if fact.busy(at):
                 continue
-            if not fact.paused:
-                open_slots[name] = one
-            elif fact.may_probe(at):
+            if fact.paused:
+                if not fact.may_probe(at):
+                    continue
                 wait = source.probe_after(fact.because or "", fact.probes_failed + 1)
                 if not await pauses.reserve_probe(connection, name, at, wait):
                     continue
                 probes.add(name)
-                open_slots[name] = replace(one.at_most(1), bulk=1)
-        return open_slots, probes
+            left.add(name)
+        return left, probes
 
     async def return_unsent(self, errands: Sequence[Errand]) -> None:
         """Give back what was claimed and did not get its place soon enough: another process may be faster."""
@@ -241,9 +274,9 @@ class Claims:
         return True
 
     async def close(self, *, give_back: bool) -> None:
-        """Count what is over, and give back every lease of this process if there are any left."""
+        """Count what is over, give back every lease of this process if there are any left, and leave its places."""
         over = {name: tuple(ended) for name, ended in self._over.items() if ended}
-        if not give_back and not over:
+        if not give_back and not over and not self._sharing.here:
             return
         async with self._database.write() as connection:
             reading = await now(connection)
@@ -252,6 +285,7 @@ class Claims:
             await self._reserve(connection, logs, (), over, reading)
             if give_back:
                 await claiming.give_back(connection, self._holder)
+            await self._sharing.leave(connection)
         self._over.clear()
 
     def _budgets(self, names: Collection[str]) -> dict[str, Budget]:

@@ -219,6 +219,13 @@ class Claim:
     check: Check
 
 
+def wanted(now: datetime, untried_since: datetime | None) -> list[ColumnElement[bool]]:
+    """Return what a check must be to be claimed: due, or open and not tried since an instant (`claim`)."""
+    if untried_since is None:
+        return [checks.c.due_at <= now]
+    return [checks.c.due_at.is_not(None), or_(checks.c.tried_at.is_(None), checks.c.tried_at < untried_since)]
+
+
 async def claim(
     connection: AsyncConnection,
     now: datetime,
@@ -241,27 +248,24 @@ async def claim(
     them since that instant. `alone` takes only those that a read for many does not answer for (True), or only the
     others (False).
     """
-    wanted: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = []
     if retries is not None:
         attempts, error = checks.c.attempts, checks.c.last_error
-        wanted.append(and_(attempts > 0, error.is_not(None)) if retries else or_(attempts == 0, error.is_(None)))
+        conditions.append(and_(attempts > 0, error.is_not(None)) if retries else or_(attempts == 0, error.is_(None)))
     if alone is not None:
         until = checks.c.alone_until
-        wanted.append(and_(until.is_not(None), until > now) if alone else or_(until.is_(None), until <= now))
+        conditions.append(and_(until.is_not(None), until > now) if alone else or_(until.is_(None), until <= now))
     if ids is not None:
-        wanted.append(checks.c.id.in_(ids))
-    elif untried_since is not None:
-        untried = or_(checks.c.tried_at.is_(None), checks.c.tried_at < untried_since)
-        wanted += [checks.c.due_at.is_not(None), untried]
+        conditions.append(checks.c.id.in_(ids))
     else:
-        wanted.append(checks.c.due_at <= now)
+        conditions += wanted(now, untried_since)
     taken: list[Claim] = []
     for source, limit in sorted(limits.items()):
         left = limit
         # Lane by lane: along its index the longest due come first, however many are due in all.
         for lane in (lane for lane in _URGENCY if lanes is None or lane in lanes):
             if left > 0:
-                mine = [checks.c.source == source, checks.c.lane == lane, *wanted]
+                mine = [checks.c.source == source, checks.c.lane == lane, *conditions]
                 found = await _claim_some(connection, source, mine, left, now, holder, lease)
                 left -= len(found)
                 taken += found

@@ -52,6 +52,7 @@ source_state = Table(
     Column("probes_failed", Integer),  # in a row, of a source that is paused
     Column("brake_off_until", Instant),  # a probe got through: until then its 404s are believed (reconciler.brake)
     Column("collecting_since", Instant),  # outputs known before then have been queued to be copied
+    Column("places", Json),  # which reconciler may send how many requests at once (reconciler.places)
 )
 
 # How long workflows take, learned from those that have ended (ledger.durations). '' is any model, any type of step.

@@ -37,9 +37,30 @@ def test_no_more_requests_at_once_than_configured() -> None:
         assert pace.slots(0).total > 0
         begin(pace)
     assert pace.slots(0).total == 0
-    assert not pace.free
+    assert not pace.free(0)
     pace.ended()
     assert pace.slots(0).total == 1
+
+
+def test_who_has_been_silent_for_too_long_starts_nothing() -> None:
+    pace = Pace(3)
+    pace.believed_until = 10
+    assert pace.free(9.9)
+    assert not pace.free(10)
+
+
+def test_who_shares_its_places_claims_for_its_part_and_hopes_for_one_when_it_has_none() -> None:
+    pace = Pace(20)
+    pace.places = 10
+    assert (pace.slots(0).total, pace.slots(0).retries, pace.slots(0).hints) == (10, 5, 2)
+    assert pace.slots(0, 4).total == 4
+    pace.places = 0
+    assert not pace.free(0)
+    assert pace.hungry
+    assert pace.slots(0).total == 1
+    begin(pace)
+    assert pace.slots(0).total == 0
+    assert pace.slots(0, 4).total == 3
 
 
 def test_what_is_claimed_counts_before_it_is_sent() -> None:
@@ -58,7 +79,7 @@ def test_checks_are_claimed_ahead_where_upstream_answers_fast_and_only_there() -
         pace.ended()
     assert pace.slots(0.5).total == 4 + 100  # half a second of 200 answers a second
     begin(pace, 4)
-    assert not pace.free
+    assert not pace.free(0.5)
     for _ in range(60):
         pace.claimed()
     assert pace.slots(0.55).total == 0  # more than half of it waits still

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import pytest
 
 from receiver.ledger.database import Database
 from reconciler.crew import Crew
-from reconciler.loop import run_daemon, run_pass
+from reconciler.loop import run_pass
 from reconciler.ondemand import look_now
 from reconciler.passes import PassReport
 from tests.reconciler.tasks_world import TasksWorld, callback, job, most_within
-from tests.reconciler.world import Upstream, until
+from tests.reconciler.world import Upstream, daemons, until
 
 WINDOW = timedelta(seconds=1)
 Make = Callable[..., TasksWorld]
@@ -28,21 +27,6 @@ def make(database: Database, database_url: str, tmp_path: Path, upstream: Upstre
         return TasksWorld.made(source, database, database_url, upstream.base_url, tmp_path, *lines)
 
     return made
-
-
-@asynccontextmanager
-async def daemons(world: TasksWorld, count: int) -> AsyncIterator[None]:
-    """That many reconcilers, each with connections of its own."""
-    stop = asyncio.Event()
-    databases = [await Database.open(world.config.database.url) for _ in range(count)]
-    running = [asyncio.create_task(run_daemon(world.config, one, world.redactor, stop)) for one in databases]
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.gather(*running)
-        for one in databases:
-            await one.close()
 
 
 def no_list(upstream: Upstream) -> None:

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,6 +33,8 @@ from receiver.providers import provider_named
 from receiver.providers.base import Inbound
 from receiver.redaction import Redactor
 from receiver.sandbox.serving import address_of, bind, serving
+from reconciler.loop import run_daemon
+from reconciler.places import HERE_FOR
 
 KEY = "sandbox-key"
 TOKEN = "hook-token-of-civitai-0001"
@@ -71,6 +73,7 @@ class Upstream:
     """An upstream whose every answer the test decides: `answers` maps a path's end to what is answered there.
 
     A value is (status, body, headers) or a callable that makes one; `body` is JSON data, or bytes as they are.
+    `most_open` is how many requests were under way at once.
     """
 
     base_url: str = ""
@@ -78,8 +81,18 @@ class Upstream:
     seen: list[Seen] = field(default_factory=list)
     pause: float = 0.0
     skew: timedelta = timedelta(0)
+    open: int = 0
+    most_open: int = 0
 
     async def take(self, request: Request) -> Response:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            return await self._answer(request)
+        finally:
+            self.open -= 1
+
+    async def _answer(self, request: Request) -> Response:
         headers = dict(request.headers)
         path = request.scope["raw_path"].decode()
         at, body = datetime.now(UTC), await request.body()
@@ -194,6 +207,8 @@ class World:
                     else:
                         older = f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '-{seconds} seconds') || '000+00:00'"
                     await connection.execute(text(f"UPDATE {table} SET {column} = {older} WHERE {column} IS NOT NULL"))
+            if span > HERE_FOR:
+                await connection.execute(update(source_state).values(places=None))
             # So that whoever keeps copies sees that they are not true any more.
             await connection.execute(text("UPDATE workflows SET version = version + 1"))
 
@@ -249,3 +264,18 @@ async def until(true: Callable[[], Any], seconds: float = 10) -> None:
             if found:
                 return
             await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def daemons(world: Any, count: int) -> AsyncIterator[None]:
+    """That many reconcilers of a world, each with connections of its own."""
+    stop = asyncio.Event()
+    databases = [await Database.open(world.config.database.url) for _ in range(count)]
+    running = [asyncio.create_task(run_daemon(world.config, one, world.redactor, stop)) for one in databases]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
+        for one in databases:
+            await one.close()
