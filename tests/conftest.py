@@ -8,6 +8,8 @@ error.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -17,7 +19,6 @@ import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ def _run(work: Coroutine[Any, Any, Any]) -> None:
         thread.submit(asyncio.run, work).result()
 
 
-async def _migrated(url: str) -> None:
+async def _migrated(url: str, revision: str | None = None) -> None:
     database = await Database.open(url)
     try:
-        await migrate.upgrade(database)
+        await (migrate.upgrade(database) if revision is None else migrate.upgrade(database, revision))
     finally:
         await database.close()
 
@@ -63,7 +64,7 @@ class PostgresServer:
         finally:
             await admin.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
         """Make a database, give its URL, drop it with whoever is still connected."""
         name = f"test_{next(self._numbers)}"
@@ -126,6 +127,44 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def stepped_postgres(postgres: PostgresServer) -> Callable[[str], str]:
+    """Name a database to copy from that was brought to a revision step by step: the one before it, and one step."""
+
+    @functools.cache
+    def template(revision: str) -> str:
+        before = _before(revision)
+        name = f"hookledger_at_{revision}"
+        _run(postgres.run(f"CREATE DATABASE {name} TEMPLATE {template(before) if before else 'template0'}"))
+        _run(_migrated(postgres.url(name), revision))
+        return name
+
+    return template
+
+
+@pytest.fixture(scope="session")
+def stepped_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The same for SQLite: a file to copy."""
+    folder = tmp_path_factory.mktemp("stepped")
+
+    @functools.cache
+    def file(revision: str) -> Path:
+        before = _before(revision)
+        path = folder / f"{revision}.db"
+        if before:
+            shutil.copyfile(file(before), path)
+        _run(_migrated(f"sqlite:///{path}", revision))
+        return path
+
+    return file
+
+
+def _before(revision: str) -> str | None:
+    revisions = migrate.revisions()
+    place = revisions.index(revision)
+    return revisions[place - 1] if place else None
+
+
 @pytest.fixture
 def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
     """The URL of a fresh, migrated SQLite file."""
@@ -163,6 +202,33 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A fresh, migrated database of each kind, open."""
     opened = await Database.open(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database."""
+    return str(request.param)
+
+
+@pytest.fixture(params=migrate.revisions())
+def stepped_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of each kind at each revision, brought there step by step."""
+    if kind == "sqlite":
+        path = tmp_path / "stepped.db"
+        shutil.copyfile(request.getfixturevalue("stepped_sqlite")(request.param), path)
+        yield f"sqlite:///{path}"
+        return
+    template = request.getfixturevalue("stepped_postgres")(request.param)
+    with request.getfixturevalue("postgres").database(template) as url:
+        yield url
+
+
+@pytest.fixture
+async def stepped(stepped_url: str) -> AsyncIterator[Database]:
+    """A database of each kind at each revision, brought there step by step, open."""
+    opened = await Database.open(stepped_url)
     yield opened
     await opened.close()
 

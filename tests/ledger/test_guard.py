@@ -51,14 +51,6 @@ async def refused(database: Database, statement: str, because: str) -> None:
         await type_in(database, statement)
 
 
-@pytest.fixture(params=STEPS)
-async def stepped(empty_database: Database, request: pytest.FixtureRequest) -> Database:
-    """A database brought to one revision, step by step."""
-    for revision in STEPS[: STEPS.index(request.param) + 1]:
-        await migrate.upgrade(empty_database, revision)
-    return empty_database
-
-
 async def reached(database: Database, table: str) -> bool:
     return STEPS.index(str(await migrate.current(database))) >= STEPS.index(SINCE[table])
 

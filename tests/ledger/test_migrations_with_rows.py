@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from sqlalchemy import MetaData, Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -58,10 +57,8 @@ async def fill(connection: AsyncConnection) -> list[str]:
     return filled
 
 
-@pytest.mark.parametrize("there", migrate.revisions())
-async def test_from_every_version_the_rows_of_every_table_come_along(empty_database: Database, there: str) -> None:
-    database = empty_database
-    await migrate.upgrade(database, there)
+async def test_from_every_version_the_rows_of_every_table_come_along(stepped: Database) -> None:
+    database = stepped
     async with database.maintenance() as connection:
         filled = await fill(connection)
     await migrate.upgrade(database)

@@ -25,7 +25,7 @@ from tests.staging.programs import KEY, Program, Stage, free_port
 from tests.staging.soundness import rows
 from tests.staging.waiting import until
 
-pytestmark = [pytest.mark.race, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.race, pytest.mark.waits, pytest.mark.timeout(240)]
 
 SPEED = 20
 MINUTE = 60 / SPEED

@@ -20,6 +20,7 @@ HOOK = f"/hooks/removebgvideo?token={TOKEN}"
 
 
 @pytest.mark.race
+@pytest.mark.waits
 @pytest.mark.timeout(180)
 async def test_a_failed_job_that_is_started_again_is_a_second_run(database_url: str, tmp_path: Path) -> None:
     stage = Stage(tmp_path, database_url, free_port())
