@@ -129,27 +129,26 @@ async def workflow_query(
     labelled = narrowing.of_context(wanted.context)
     if wanted.step_type is not None:
         labelled.append(narrowing.of_type(wanted.step_type))
-    found = [*labelled, *_seldom(wanted, now, sources, dialect)]
-    if by_place:
-        found.append(narrowing.of_places(sources, statuses if statuses is not None else tuple(Status)))
+    all_statuses = statuses if statuses is not None else tuple(Status)
+    ordered = [*labelled, *([narrowing.of_places(sources, all_statuses)] if by_place else [])]
+    found = [*ordered, *_seldom(wanted, now, sources, dialect)]
     rest = _unlikely(wanted, now, dialect)
-    # One filter alone whose index has the order of the list needs no more.
-    if len(found) > 1 or (found and not labelled and not by_place):
+    way, left = (ordered[0] if ordered else None), 0
+    if len(found) > 1 or found != ordered:  # one filter alone whose index has the order of the list needs no more
         least, left = await narrowing.fewest(connection, found, few)
-        if least is not None:
-            page = await narrowing.among_newest(connection, [*_but(found), *rest], window, left, walk)
-            return page if page is not None else narrowing.of_few(least, [*_but(found, least), *rest], window, few)
-    if labelled and labelled[0].label is not None:
-        return narrowing.along_label(labelled[0].label, [*_but(found, labelled[0]), *rest], window)
-    if by_place:
-        others = [*_but(found, found[-1]), *rest]
-        return narrowing.along_places(
-            sources, statuses if statuses is not None else tuple(Status), others, window, dialect
-        )
-    return narrowing.along_time([*_but(found), *rest], window)
+        way = least if least is not None else way
+    if way is None:
+        return narrowing.along_time([*_but(found), *rest], window)
+    others = [*_but(found, way), *rest]
+    if way.label is not None:
+        return narrowing.along_label(way.label, others, window)
+    if way.own:
+        return narrowing.along_places(sources, all_statuses, others, window, dialect)
+    page = await narrowing.among_newest(connection, [way.also, *others], window, left, walk)
+    return page if page is not None else narrowing.of_few(way, others, window, few)
 
 
-def _but(found: list[Narrowing], used: Narrowing | None = None) -> list[ColumnElement[bool]]:
+def _but(found: Sequence[Narrowing], used: Narrowing | None = None) -> list[ColumnElement[bool]]:
     return [one.also for one in found if one is not used]
 
 

@@ -1,10 +1,11 @@
 """Which way to find the workflows that match several filters, newest first.
 
 A planner goes by averages, and ledgers are uneven: what is open is new, what needs a person is old, a source that was
-given up has nothing of today. So it is not asked. Each filter is an index to look workflows up in; where one of them
-leaves few, all of these are read and put in order, unless the newest of all are likely to fill the page and do. Where
-all leave many, the page is found by going back in time along an index that has the order of the list: that of a label,
-those of each source and status, or that of time alone.
+given up has nothing of today. So it is not asked. Each filter is an index to look workflows up in, and one that leaves
+few is taken. If it has the order of the list (that of a label, those of each source and status), the page is found by
+going back in time along it: that reads no more than all it has. Else all of these are read and put in order, unless the
+newest of all are likely to fill the page and do. Where all leave many, it is back in time along the first that has the
+order, or along time alone.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ Condition = ColumnElement[bool]
 @dataclass(frozen=True, slots=True)
 class Narrowing:
     """One filter: queries for the numbers of the workflows it leaves (some may be there twice, and nulls), and the same
-    as a condition on a row of `workflows`. `label` is set when the numbers come from an index that has the order of the
-    list, `own` when the condition is one on columns that `workflows` has an index of."""
+    as a condition on a row of `workflows`. `label` is set for one by a label, `own` for the one by sources and
+    statuses: their indexes have the order of the list."""
 
     parts: tuple[Select[Any], ...]
     also: Condition
@@ -192,7 +193,7 @@ class Window:
 def of_few(few: Narrowing, others: Sequence[Condition], window: Window, most: int = FEW) -> Select[Any]:
     """Return the query for a page of what one filter leaves: all of it read, put in order, cut. It was just counted:
     by `most` a planner sees that it is not worth reading anything else for it."""
-    these = few.also if few.own else _W.pk.in_(few.pks(2 * most))
+    these = _W.pk.in_(few.pks(2 * most))
     mine = select(_W.pk, _W.first_seen_at).where(these, *others, *window.holds(_W.first_seen_at, _W.pk))
     # Not to be mingled with the order outside: that would let a planner go back in time after all.
     found = mine.cte("found").prefix_with("MATERIALIZED")
