@@ -116,11 +116,14 @@ def holder_name() -> str:
 async def due_lanes(
     connection: AsyncConnection, sources: Iterable[str], now: datetime, untried_since: datetime | None = None
 ) -> dict[str, set[str]]:
-    """Return the sources that have something to claim, and on which lanes: to look before taking the write lock."""
+    """Return the sources that have something to claim, and on which lanes: to look before taking the write lock.
+
+    `untried_since` is as in `checks.claim`.
+    """
     c = table.c
     mine, lane = _listed(connection, sorted(sources), "mine"), _listed(connection, URGENCY, "lane")
     free = or_(c.leased_until.is_(None), c.leased_until <= now)
-    # One step into an index for each source and lane: a hundred thousand may be due.
+    # What is due takes one step into an index for each source and lane: a hundred thousand may be due.
     wanted = checks.wanted(now, untried_since)
     due = select(c.id).where(c.source == mine.c.value, c.lane == lane.c.value, *wanted, free).limit(1)
     some = due.correlate(mine, lane).scalar_subquery().is_not(None)  # EXISTS might be answered for all at once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
@@ -107,6 +107,11 @@ class Crew:
             self._ready[errand.source].put(errand, taken.at, since)
         self._dispatch()
         return taken.count
+
+    async def stay(self) -> None:
+        """Claim nothing more, but keep the places of what is under way. Raises one of commit.TROUBLE."""
+        await self._return_overdue()
+        await self.claims.stay()
 
     async def _return_overdue(self) -> None:
         since = time.monotonic()
@@ -247,8 +252,12 @@ class Crew:
         """Let what is under way end within `grace`, cancel the rest, and give its leases back if that is possible."""
         unsent = any(self._ready.values())
         self._ready = {}
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace.total_seconds())
+        ends = time.monotonic() + grace.total_seconds()
+        while self._tasks and (seconds := ends - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=min(seconds, self.claims.stays_every.total_seconds()))
+            with suppress(TimeoutError, *TROUBLE):  # then others may take the places of what is still under way
+                async with asyncio.timeout(max(ends - time.monotonic(), 0)):
+                    await self.claims.stay()
         left = list(self._tasks)
         for running in left:
             running.cancel()

@@ -95,6 +95,8 @@ async def _work_off(
             if not taken and first is not None and idle and not crew.claims.waiting:
                 first = None  # all that was open has been looked at; now what is due
                 continue
+        else:
+            await crew.stay()
         if left is not None:
             left -= taken
         if outcome == "budget" and time.monotonic() >= leaves:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Self
 
 from reconciler.lanes import Turns
 
@@ -61,11 +62,31 @@ class Slots:
 NO_SLOTS = Slots(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How many requests this process may have under way, how many of them for what has failed before, and for hints."""
+
+    places: int
+    retries: int
+    hints: int
+
+    @classmethod
+    def whole(cls, concurrency: int) -> Self:
+        """Return the part of who shares with nobody.
+
+        Checks that have failed before get half of the places at most: work that hangs must not hold up the healthy.
+        """
+        return cls(concurrency, (concurrency + 1) // 2, max(concurrency // HINT_SHARE, 1))
+
+
+NO_PART = Part(0, 0, 0)
+
+
 class Pace:
     """One source's pace: looks are `claimed`, `started` when there is a place for them, and `ended` when answered.
 
-    `places` is how many of them this process has (all, until it shares them: `places`), and `believed_until` until when
-    others believe it to use them. Who has none hopes for one: only a claim can tell whether there is one now.
+    `part` is what this process has of the source's `concurrency` (all, until it shares it: `places`), and `here_until`
+    until when others believe it to use that. Who has no place hopes for one: only a claim can tell if there is one.
 
     Where upstream answers fast, checks are claimed ahead of the places there are: a claim is a transaction, and takes
     longer than such an answer.
@@ -73,8 +94,8 @@ class Pace:
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
-        self.places = concurrency
-        self.believed_until = math.inf
+        self.part = Part.whole(concurrency)
+        self.here_until = math.inf
         self._paused_until = 0.0
         self._running = self._waiting = self._retries = self._hints = 0
         self._ahead = 0
@@ -88,38 +109,31 @@ class Pace:
         return self._running
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is under way, or waits for its place."""
-        return self._running + self._waiting == 0
+    def begun(self) -> int:
+        """How many looks are under way, or wait for their place."""
+        return self._running + self._waiting
 
     def free(self, at: float) -> bool:
         """Whether another look may be started at `at`."""
-        return self._running < self.places and at < self.believed_until
+        return self._running < self.part.places and at < self.here_until
 
     @property
     def hungry(self) -> bool:
         """Whether it is time to claim more."""
-        return self._room(self.places) > 0
+        return self._room(self.part) > 0
 
-    def slots(self, at: float, places: int | None = None) -> Slots:
-        """Return what may be claimed at `at`; with `places`, when there are that many from now on.
-
-        Checks that have failed before get half of the places at most: work that hangs must not hold up the healthy.
-        """
+    def slots(self, at: float, part: Part | None = None) -> Slots:
+        """Return what may be claimed at `at`; with `part`, when that is this process's from now on."""
         self._measure(at)
-        places = max(self.places if places is None else places, 1)
-        room = self._room(places)
+        part = self.part if part is None else part
+        room = self._room(part)
         if at < self._paused_until or room <= 0:
             return NO_SLOTS
-        hints = max(max(places // HINT_SHARE, 1) - self._hints, 0)
-        retries = max((places + 1) // 2 - self._retries, 0)
-        return Slots(room, retries, hints, turns=self.turns)
+        return Slots(room, max(part.retries - self._retries, 0), max(part.hints - self._hints, 0), turns=self.turns)
 
-    def _room(self, places: int) -> int:
+    def _room(self, part: Part) -> int:
         """Return how many looks may be claimed; none as long as more than half of what was claimed ahead waits."""
-        if self._waiting > self._ahead // 2:
-            return 0
-        return max(places, 1) + self._ahead - self._running - self._waiting
+        return 0 if self._waiting > self._ahead // 2 else max(part.places, 1) + self._ahead - self.begun
 
     def _measure(self, at: float) -> None:
         """Work out how far ahead to claim: what is answered in half a second, and nothing where answers take long."""
@@ -129,7 +143,7 @@ class Pace:
         if elapsed < _MEASURED_FOR:
             return
         rate = self._ended / elapsed
-        self._ahead = min(int(rate * _AHEAD), _MOST_AHEAD) if rate >= _FAST * max(self.places, 1) else 0
+        self._ahead = min(int(rate * _AHEAD), _MOST_AHEAD) if rate >= _FAST * max(self.part.places, 1) else 0
         self._ended, self._counted_at = 0, at
 
     def pause(self, at: float, seconds: float) -> None:

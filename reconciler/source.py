@@ -18,7 +18,7 @@ from receiver.providers.base import Account, Provider, UpstreamBusy
 from reconciler.brake import Health, probe_after
 from reconciler.budgets import SEND_WITHIN
 from reconciler.clock import LedgerClock
-from reconciler.pace import LONGEST_WAIT, Pace, Slots
+from reconciler.pace import LONGEST_WAIT, Pace, Part, Slots
 from reconciler.pauses import ClockOffset
 from reconciler.transport import Transport
 
@@ -60,10 +60,10 @@ class Source:
         """Whether its deliveries are checked with keys that upstream publishes."""
         return self.provider.habits.publishes_keys and self.account.trust is Trust.SIGNED
 
-    def slots(self, at: float, places: int | None = None) -> Slots:
+    def slots(self, at: float, part: Part | None = None) -> Slots:
         """Return what may be claimed at `at` as far as this process can tell (`Pace.slots`)."""
         bulk = self.provider.habits.bulk_size if at >= self.singly_until else 1
-        return replace(self.pace.slots(at, places), bulk=bulk, alone_first=self.alone_first)
+        return replace(self.pace.slots(at, part), bulk=bulk, alone_first=self.alone_first)
 
     def stopped(self, at: float) -> bool:
         """Whether nothing but a probe may be sent: its key is refused, or upstream is too busy."""

@@ -19,11 +19,11 @@ from reconciler.budgets import Counted, RequestLog
 from reconciler.claiming import Task
 from reconciler.clock import LedgerClock
 from reconciler.errands import Errand, counted, errands_of
-from reconciler.pace import Slots
+from reconciler.pace import Part, Slots
 from reconciler.places import Sharing
 from reconciler.source import Source
 
-# How often, and how far apart, a claim is tried again while another process counts the same source's requests.
+# How often, and how far apart, a claim is tried again while another process has a source locked.
 _CONTESTED = 5
 _A_MOMENT = 0.05
 
@@ -49,7 +49,7 @@ class Took:
 class Claims:
     """What this process holds, and what it may claim. Sources are locked one after the other, by name.
 
-    `waiting` says whether the last claim left something that other processes hold all places for.
+    `waiting` says whether the last claim left something for now: others hold all places, or the lock of its source.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Claims:
         self._recent = recent
         self._over: dict[str, list[Over]] = {}
         self._number = 0
-        self._sharing = Sharing(sources, holder)
+        self._sharing = Sharing(sources, holder, lease)
         self.waiting = False
 
     async def take(self, *, most: int | None, untried_since: datetime | None) -> Took:
@@ -84,10 +84,21 @@ class Claims:
             if took.count or not contested:
                 break
             await asyncio.sleep(_A_MOMENT)
+        else:
+            self.waiting = True
         return took
 
+    @property
+    def stays_every(self) -> timedelta:
+        """How often `stay` is to be called by who claims nothing more and has requests under way."""
+        return self._sharing.say_every
+
+    async def stay(self) -> None:
+        """Say that this process is still there, and claim nothing. Raises one of commit.TROUBLE."""
+        await self._take_once(0, None)
+
     async def _take_once(self, most: int | None, untried_since: datetime | None) -> tuple[Took, bool]:
-        """Claim once; returns also whether another process was counting a source's requests just then."""
+        """Claim once; returns also whether another process held the lock of a source just then."""
         at = time.monotonic()
         slots = self._slots(self._sources, most, {})
         late = self._sharing.late(at)
@@ -110,20 +121,20 @@ class Claims:
             facts = await pauses.facts_of(connection, {*slots, *late})
             names, probes = await self._unpaused(connection, slots.keys() - contested, facts, reading)
             kept = {name: fact.places for name, fact in facts.items()}
-            found = await self._sharing.settle(connection, names, kept, reading, at)
-            contested |= names - found.parts.keys()
+            found = await self._sharing.agree(connection, names, kept, reading, at)
+            contested |= found.missed
             slots = self._within(found.parts, names, probes, most)
             slots = {name: _allowed(one, logs.get(name), reading) for name, one in slots.items()}
             if most is not None:
                 slots = _shared(slots, most)
             errands, taken = await self._claim(connection, slots, probes, reading, lanes, untried_since)
             await self._reserve(connection, logs, errands, over, reading)
-        self._sharing.settled(found, at)
+        self._sharing.agreed(found, at)
         for name in over.keys() & logs.keys():
             del self._over[name][: len(over[name])]
         return Took(errands, reading, taken), bool(contested)
 
-    def _slots(self, names: Iterable[str], most: int | None, parts: Mapping[str, int]) -> dict[str, Slots]:
+    def _slots(self, names: Iterable[str], most: int | None, parts: Mapping[str, Part]) -> dict[str, Slots]:
         """Return what may be claimed by this process's own pace; `parts` are the places it has from now on."""
         at = time.monotonic()
         slots = {name: self._sources[name].slots(at, parts.get(name)) for name in names}
@@ -133,12 +144,13 @@ class Claims:
         return {name: one for name, one in slots.items() if one.total > 0}
 
     def _within(
-        self, parts: Mapping[str, int], names: Collection[str], probes: Collection[str], most: int | None
+        self, parts: Mapping[str, Part], names: Collection[str], probes: Collection[str], most: int | None
     ) -> dict[str, Slots]:
         """Return what may be claimed of sources now that this process's part of their places is known."""
         mine = {name: part for name, part in parts.items() if name in names}
-        self.waiting |= 0 in mine.values()
-        slots = self._slots([name for name, part in mine.items() if part > 0], most, mine)
+        some = [name for name, part in mine.items() if part.places > 0]
+        self.waiting |= len(some) < len(mine)
+        slots = self._slots(some, most, mine)
         return {name: replace(one.at_most(1), bulk=1) if name in probes else one for name, one in slots.items()}
 
     async def _promising(
@@ -276,17 +288,18 @@ class Claims:
     async def close(self, *, give_back: bool) -> None:
         """Count what is over, give back every lease of this process if there are any left, and leave its places."""
         over = {name: tuple(ended) for name, ended in self._over.items() if ended}
-        if not give_back and not over and not self._sharing.here:
-            return
-        async with self._database.write() as connection:
-            reading = await now(connection)
-            logs = await counting.lock(connection, self._budgets(over), wait=True)
-            _settle(logs, over, reading)
-            await self._reserve(connection, logs, (), over, reading)
-            if give_back:
-                await claiming.give_back(connection, self._holder)
-            await self._sharing.leave(connection)
-        self._over.clear()
+        if give_back or over:
+            async with self._database.write() as connection:
+                reading = await now(connection)
+                logs = await counting.lock(connection, self._budgets(over), wait=True)
+                _settle(logs, over, reading)
+                await self._reserve(connection, logs, (), over, reading)
+                if give_back:
+                    await claiming.give_back(connection, self._holder)
+            self._over.clear()
+        for name in self._sharing.here:  # one by one: who waits for one and holds none locks nobody out
+            async with self._database.write() as connection:
+                await self._sharing.leave(connection, name)
 
     def _budgets(self, names: Collection[str]) -> dict[str, Budget]:
         return {name: budget for name in names if (budget := self._sources[name].budget) is not None}

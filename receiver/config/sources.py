@@ -118,7 +118,12 @@ class SourceConfig(Section):
         description='How many requests upstream may be sent by all reconcilers together, such as "5/min".',
         json_schema_extra=_PER_PROVIDER,
     )
-    concurrency: Count = Field(default=8, ge=1, le=1000, description="How many requests of all reconcilers at once.")
+    concurrency: Count = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="How many requests of all reconcilers at once; looks on demand, backfill and audit add one each.",
+    )
     tolerance: PositiveDuration = Field(
         default=timedelta(minutes=5), description="How far a signature's time may be off, either way."
     )

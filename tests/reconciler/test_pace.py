@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from reconciler.pace import Pace, backoff, within_cap
+from reconciler.pace import NO_PART, Pace, Part, backoff, within_cap
 from reconciler.pauses import ClockOffset
 from tests.reconciler.test_plan import at
 
@@ -44,23 +44,23 @@ def test_no_more_requests_at_once_than_configured() -> None:
 
 def test_who_has_been_silent_for_too_long_starts_nothing() -> None:
     pace = Pace(3)
-    pace.believed_until = 10
+    pace.here_until = 10
     assert pace.free(9.9)
     assert not pace.free(10)
 
 
 def test_who_shares_its_places_claims_for_its_part_and_hopes_for_one_when_it_has_none() -> None:
     pace = Pace(20)
-    pace.places = 10
+    pace.part = Part(10, 5, 2)
     assert (pace.slots(0).total, pace.slots(0).retries, pace.slots(0).hints) == (10, 5, 2)
-    assert pace.slots(0, 4).total == 4
-    pace.places = 0
+    assert pace.slots(0, Part(4, 2, 1)).total == 4
+    pace.part = NO_PART
     assert not pace.free(0)
     assert pace.hungry
     assert pace.slots(0).total == 1
     begin(pace)
     assert pace.slots(0).total == 0
-    assert pace.slots(0, 4).total == 3
+    assert pace.slots(0, Part(4, 2, 1)).total == 3
 
 
 def test_what_is_claimed_counts_before_it_is_sent() -> None:

@@ -21,61 +21,83 @@ from receiver.ledger.operations import passes, source_state
 from reconciler import pauses
 from reconciler.crew import Crew
 from reconciler.loop import run_pass
-from reconciler.pace import Pace
+from reconciler.pace import Pace, Part
 from reconciler.passes import PassReport
-from reconciler.places import HERE_FOR, SAID_EVERY, Places, Sharing
+from reconciler.places import HERE_FOR, Places, Sharing
 from tests.reconciler.test_plan import at
 from tests.reconciler.world import Upstream, World, daemons, document, until
 
+LEASE = timedelta(seconds=90)
 names = (f"source-{n}" for n in count())
 
 
 def test_whoever_is_alone_has_every_place() -> None:
-    assert Places(8).part("a") == 8
+    assert Places(8).part("a") == Part(8, 4, 1)
 
 
 def test_places_are_shared_evenly_once_all_have_said_so() -> None:
     places = Places(8)
     for holder in "abc":
-        places.say(holder, 0, at(0))
-    assert [places.part(holder) for holder in "abc"] == [3, 3, 2]
+        places.say(holder, 0, at(5))
+    assert [places.part(holder).places for holder in "abc"] == [3, 3, 2]
 
 
 def test_nobody_takes_what_another_holds() -> None:
     places = Places(8)
-    places.say("a", 6, at(0))
-    assert places.part("b") == 2
-    places.say("b", 2, at(0))
-    assert places.part("a") == 4
-    places.say("a", 8, at(0))
-    assert places.part("b") == 0
+    places.say("a", 6, at(5))
+    assert places.part("b").places == 2
+    places.say("b", 2, at(5))
+    assert places.part("a").places == 4
+    places.say("a", 8, at(5))
+    assert places.part("b").places == 0
 
 
 def test_more_reconcilers_than_places_leave_some_with_none() -> None:
     places = Places(2)
     for holder in "abc":
-        places.say(holder, 0, at(0))
-    assert [places.part(holder) for holder in "abc"] == [1, 1, 0]
+        places.say(holder, 0, at(5))
+    assert [places.part(holder).places for holder in "abc"] == [1, 1, 0]
+
+
+def test_what_cannot_be_divided_goes_to_each_in_turn() -> None:
+    places = Places(1)
+    for holder in "abc":
+        places.say(holder, 0, at(1000))
+    had = set()
+    for second in range(0, 40, 10):
+        parts = [Places.of(1, places.as_json(), at(second)).part(holder) for holder in "abc"]
+        assert sum(part.places for part in parts) == sum(part.hints for part in parts) == 1
+        had.add(tuple(part.places for part in parts))
+    assert had == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_what_failed_and_hints_get_their_share_of_all_places_and_not_of_each_part() -> None:
+    places = Places(8)
+    for holder in "abcdefgh":
+        places.say(holder, 0, at(5))
+    parts = [places.part(holder) for holder in "abcdefgh"]
+    assert [part.places for part in parts] == [1] * 8
+    assert (sum(part.retries for part in parts), sum(part.hints for part in parts)) == (4, 1)
 
 
 def test_who_was_killed_holds_its_places_for_a_moment_only() -> None:
     places = Places(8)
-    places.say("dead", 8, at(0))
+    places.say("dead", 8, at(5))
     kept = places.as_json()
-    moment = HERE_FOR.total_seconds()
-    assert Places.of(8, kept, at(moment - 0.1)).part("b") == 0
-    assert Places.of(8, kept, at(moment)).part("b") == 8
+    assert Places.of(8, kept, at(4.9)).part("b").places == 0
+    assert Places.of(8, kept, at(5)).part("b").places == 8
 
 
 def test_who_has_left_leaves_nothing_behind() -> None:
     places = Places(8)
-    places.say("a", 8, at(0))
+    places.say("a", 8, at(5))
     places.leave("a")
     assert places.as_json() is None
 
 
-def test_those_who_are_there_say_so_in_time_to_be_believed() -> None:
-    assert 2 * SAID_EVERY < HERE_FOR
+def test_those_who_are_there_say_so_in_time_to_be_believed_and_not_for_longer_than_a_lease() -> None:
+    for lease, here_for in ((timedelta(seconds=90), HERE_FOR), (timedelta(seconds=3), timedelta(seconds=3))):
+        assert here_for / 4 < Sharing({}, "p", lease).say_every < here_for / 3
 
 
 class Lost(Exception):
@@ -96,7 +118,7 @@ class Shared:
         self.seconds = 0.0
         self.paces = [Pace(concurrency) for _ in range(processes)]
         sources: list[Any] = [{self.name: SimpleNamespace(pace=pace)} for pace in self.paces]
-        self.sharings = [Sharing(one, f"p{n}") for n, one in enumerate(sources)]
+        self.sharings = [Sharing(one, f"p{n}", LEASE) for n, one in enumerate(sources)]
 
     async def settle(self, process: int, *, asks: bool, fails: bool) -> None:
         sharing = self.sharings[process]
@@ -105,9 +127,9 @@ class Shared:
             async with self.database.write() as connection:
                 facts = await pauses.facts_of(connection, [self.name])
                 kept = {name: fact.places for name, fact in facts.items()}
-                found = await sharing.settle(connection, asking, kept, at(self.seconds), self.seconds)
+                found = await sharing.agree(connection, asking, kept, at(self.seconds), self.seconds)
                 lose(really=fails)
-            sharing.settled(found, self.seconds)
+            sharing.agreed(found, self.seconds)
 
     def fill(self, process: int) -> None:
         """Start as much as may be started."""
@@ -123,7 +145,7 @@ class Shared:
         """Let a second pass; who has been silent for too long hangs, and has nothing under way any more."""
         self.seconds += 1
         for process, pace in enumerate(self.paces):
-            while self.seconds >= pace.believed_until and pace.running:
+            while self.seconds >= pace.here_until and pace.running:
                 self.end(process)
 
     @property
@@ -142,7 +164,7 @@ async def two_that_share(database: Database) -> Shared:
     await shared.settle(0, asks=True, fails=False)
     shared.fill(0)
     await shared.settle(1, asks=True, fails=False)
-    assert [pace.places for pace in shared.paces] == [4, 0]
+    assert [pace.part.places for pace in shared.paces] == [4, 0]
     return shared
 
 
@@ -153,7 +175,7 @@ async def test_what_is_under_way_still_is_left_to_others_as_it_ends(database: Da
         await shared.settle(0, asks=True, fails=False)
         await shared.settle(1, asks=True, fails=False)
         shared.fill(0)
-        assert [pace.places for pace in shared.paces] == [2, mine]
+        assert [pace.part.places for pace in shared.paces] == [2, mine]
 
 
 async def test_what_a_lost_transaction_took_is_not_used(database: Database) -> None:
@@ -162,16 +184,16 @@ async def test_what_a_lost_transaction_took_is_not_used(database: Database) -> N
         shared.end(0)
     await shared.settle(0, asks=True, fails=False)
     await shared.settle(1, asks=True, fails=True)
-    assert [pace.places for pace in shared.paces] == [2, 0]
+    assert [pace.part.places for pace in shared.paces] == [2, 0]
     await shared.settle(1, asks=True, fails=False)
-    assert [pace.places for pace in shared.paces] == [2, 2]
+    assert [pace.part.places for pace in shared.paces] == [2, 2]
 
 
 async def test_what_is_about_to_be_left_to_others_is_not_used_any_more(database: Database) -> None:
     shared = await two_that_share(database)
     kept = {shared.name: await shared.everything()}
     async with database.write() as connection:
-        await shared.sharings[0].settle(connection, [shared.name], kept, at(0), 0)
+        await shared.sharings[0].agree(connection, [shared.name], kept, at(0), 0)
         shared.end(0)
         assert not shared.paces[0].free(0)
 
@@ -184,14 +206,14 @@ async def test_who_has_nothing_more_to_do_holds_what_is_under_way(database: Data
     shared.wait()
     await shared.settle(0, asks=False, fails=False)
     await shared.settle(1, asks=True, fails=False)
-    assert shared.paces[1].places == 0
+    assert shared.paces[1].part.places == 0
     for _ in range(4):
         shared.end(0)
     shared.wait()
     shared.wait()
     await shared.settle(0, asks=False, fails=False)
     await shared.settle(1, asks=True, fails=False)
-    assert shared.paces[1].places == 4
+    assert shared.paces[1].part.places == 4
 
 
 @pytest.fixture
@@ -224,10 +246,10 @@ def test_after_anything_no_more_is_under_way_than_allowed(
         assert shared.under_way <= concurrency
     for _ in range(2 * concurrency):  # whatever has happened: in the end each has its part
         shared.seconds += 2
-        for process in range(2):
+        for process in (0, 1, 0):
             shared.end(process)
             runner.run(shared.settle(process, asks=True, fails=False))
-    assert sorted(pace.places for pace in shared.paces) == sorted((concurrency + n) // 2 for n in range(2))
+    assert sorted(pace.part.places for pace in shared.paces) == sorted((concurrency + n) // 2 for n in range(2))
     for process in range(2):
         while shared.paces[process].running:
             shared.end(process)
@@ -290,12 +312,45 @@ async def test_a_pass_waits_for_a_place_that_others_hold(few: World, upstream: U
     assert upstream.most_open == 3
 
 
+async def test_a_pass_that_claims_no_more_keeps_the_places_of_what_is_under_way(few: World, upstream: Upstream) -> None:
+    let_go = asyncio.Event()
+
+    async def hanging() -> tuple[int, object]:
+        await let_go.wait()
+        return 200, document("slow")
+
+    for n in range(6):
+        upstream.answers[f"/slow-{n}"] = hanging
+        await few.track(f"slow-{n}")
+    running = asyncio.create_task(run_pass(few.config, few.database, few.redactor, limit=3))
+    await until(lambda: upstream.open == 3)
+    async with daemons(few, 1):
+        await asyncio.sleep(HERE_FOR.total_seconds() + 1)
+        assert (upstream.open, upstream.most_open) == (3, 3)
+        let_go.set()
+        report = await asyncio.wait_for(running, 20)
+    assert (report.outcome, upstream.most_open) == ("limit", 3)
+
+
+async def test_who_begins_no_more_leaves_to_others_what_it_does_not_need(database: Database) -> None:
+    shared = Shared(database, 4, 2)
+    await shared.settle(0, asks=True, fails=False)
+    shared.fill(0)
+    for _ in range(3):
+        shared.end(0)
+    shared.wait()
+    shared.wait()
+    await shared.settle(0, asks=False, fails=False)
+    await shared.settle(1, asks=True, fails=False)
+    assert [pace.part.places for pace in shared.paces] == [1, 3]
+
+
 async def test_the_places_of_a_killed_reconciler_are_free_a_moment_later(few: World, upstream: Upstream) -> None:
     upstream.answers["/wf"] = (200, document("wf"))
     await few.track("wf")
     async with few.database.write() as connection:
         places = Places(3)
-        places.say("killed", 3, await database_now(connection) - HERE_FOR + timedelta(seconds=1))
+        places.say("killed", 3, await database_now(connection) + timedelta(seconds=1))
         values = {"source": "civitai", "hint_count": 0, "places": places.as_json()}
         await connection.execute(insert(source_state).values(values))
     report = await run_pass(few.config, few.database, few.redactor)
