@@ -12,8 +12,9 @@ connections):
 - Of two workers one commits for both, so that its memory stays true and its batches large. Passing deliveries on costs
   20 to 40 µs each in the server. The rate is that of one committer, whose round trips have to share two cores with one
   process more: between 0.8 and 0.9 of one worker's.
-- SQLite has its statements run in the server's own thread. Two fifths of its CPU are HTTP and reading, as everywhere; a
-  quarter goes into statements and commits; the rest is working out what to ask and to write.
+- SQLite has its statements run in a thread of the server, on the core that everything else of it needs too. Two fifths
+  of its CPU are HTTP and reading, as everywhere; a quarter goes into statements and commits; the rest is working out
+  what to ask and to write.
 """
 
 from __future__ import annotations
