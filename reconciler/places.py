@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from sqlalchemy import update
@@ -27,9 +27,10 @@ HERE_FOR = timedelta(seconds=5)
 # How often in that time those who hold places, or want one, say that they are still there; who has had no work
 # meanwhile leaves.
 _SAID = 3.3
+# Whoever seems to be there for longer than this has spoken before the clock was put back.
+_CREDIBLE = timedelta(minutes=1)
 # What cannot be divided goes to each in turn, for so many seconds.
 _TURN = 10
-_ALL_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -47,9 +48,15 @@ class Places:
     @classmethod
     def of(cls, concurrency: int, kept: JsonObject | None, now: datetime) -> Self:
         """Read what the database holds, without those who have not been heard of for long."""
+        every = cls.read(concurrency, kept).held
+        here = {name: one for name, one in every.items() if now < one[0] <= now + _CREDIBLE}
+        return cls(concurrency, here, int(now.timestamp()) // _TURN)
+
+    @classmethod
+    def read(cls, concurrency: int, kept: JsonObject | None) -> Self:
+        """Read all that the database holds, whoever is there still."""
         every = {name: (datetime.fromisoformat(until), *told) for name, (until, *told) in (kept or {}).items()}
-        here = {name: one for name, one in every.items() if one[0] > now}
-        return cls(concurrency, here, int((now - _ALL_TIME).total_seconds()) // _TURN)
+        return cls(concurrency, every)
 
     def as_json(self) -> JsonObject | None:
         """Return what the database is to hold; None is nobody."""
@@ -188,7 +195,7 @@ class Sharing:
     async def leave(self, connection: AsyncConnection, name: str) -> None:
         """Give the places of one source back: this process ends. Waits for whoever has locked it."""
         for row in (await pauses.lock(connection, [name], wait=True)).values():
-            places = Places.of(self._sources[name].pace.concurrency, row.places, _ALL_TIME)
+            places = Places.read(self._sources[name].pace.concurrency, row.places)
             places.leave(self._holder)
             await _write(connection, name, places)
         del self._said[name]

@@ -100,26 +100,26 @@ class Claims:
     async def _take_once(self, most: int | None, untried_since: datetime | None) -> tuple[Took, bool]:
         """Claim once; returns also whether another process held the lock of a source just then."""
         at = time.monotonic()
-        slots = self._slots(self._sources, most, {})
+        wanted = set(self._slots(self._sources, most, {}))
         late = self._sharing.late(at)
         self.waiting = False
-        if not slots and not late:
+        if not wanted and not late:
             return Took((), self._clock.now(), 0), False
         lanes: Mapping[str, Collection[str]] = {}
-        if slots:
-            slots, lanes = await self._promising(slots, untried_since, at)
+        if wanted:
+            wanted, lanes = await self._promising(wanted, untried_since, at)
         over = {name: tuple(ended) for name, ended in self._over.items() if ended}
-        if not slots and not over and not late:
+        if not wanted and not over and not late:
             return Took((), self._clock.now(), 0), False
         async with self._database.write() as connection:
             reading = await now(connection)
             self._clock.set(reading)
-            budgets = self._budgets({*slots, *over})
+            budgets = self._budgets({*wanted, *over})
             logs = await counting.lock(connection, budgets)
             _settle(logs, over, reading)
             contested = budgets.keys() - logs.keys()
-            facts = await pauses.facts_of(connection, {*slots, *late})
-            names, probes = await self._unpaused(connection, slots.keys() - contested, facts, reading)
+            facts = await pauses.facts_of(connection, {*wanted, *late})
+            names, probes = await self._unpaused(connection, wanted - contested, facts, reading)
             kept = {name: fact.places for name, fact in facts.items()}
             found = await self._sharing.agree(connection, names, kept, reading, at)
             contested |= found.missed
@@ -154,20 +154,20 @@ class Claims:
         return {name: replace(one.at_most(1), bulk=1) if name in probes else one for name, one in slots.items()}
 
     async def _promising(
-        self, slots: Mapping[str, Slots], untried_since: datetime | None, at: float
-    ) -> tuple[dict[str, Slots], dict[str, set[str]]]:
+        self, names: Collection[str], untried_since: datetime | None, at: float
+    ) -> tuple[set[str], dict[str, set[str]]]:
         """Leave out the sources that nothing can be claimed of, as far as can be told without a lock.
 
         Returns also which lanes have something due, by source.
         """
         async with self._database.read() as connection:
             reading = await now(connection)
-            due = await claiming.due_lanes(connection, slots, reading, untried_since)
+            due = await claiming.due_lanes(connection, names, reading, untried_since)
             facts = await pauses.facts_of(connection, due)
             budgets = self._budgets(due.keys())
             logs = await counting.read(connection, budgets) if budgets else {}
         nothing = pauses.SourceFacts()
-        promising: dict[str, Slots] = {}
+        promising: set[str] = set()
         for name, lanes in due.items():
             fact = facts.get(name, nothing)
             if not fact.open(reading) or not _has_room(logs.get(name), lanes, reading):
@@ -175,7 +175,7 @@ class Claims:
             if self._sharing.in_vain(name, fact.places, reading, at):
                 self.waiting = True
             else:
-                promising[name] = slots[name]
+                promising.add(name)
         return promising, due
 
     async def _claim(

@@ -62,7 +62,7 @@ def test_more_reconcilers_than_places_leave_some_with_none() -> None:
 def test_what_cannot_be_divided_goes_to_each_in_turn() -> None:
     places = Places(1)
     for holder in "abc":
-        places.say(holder, 0, at(1000))
+        places.say(holder, 0, at(45))
     had = set()
     for second in range(0, 40, 10):
         parts = [Places.of(1, places.as_json(), at(second)).part(holder) for holder in "abc"]
@@ -86,6 +86,12 @@ def test_who_was_killed_holds_its_places_for_a_moment_only() -> None:
     kept = places.as_json()
     assert Places.of(8, kept, at(4.9)).part("b").places == 0
     assert Places.of(8, kept, at(5)).part("b").places == 8
+
+
+def test_who_was_killed_before_the_clock_was_put_back_holds_nothing_for_ever() -> None:
+    places = Places(8)
+    places.say("dead", 8, at(3600))
+    assert Places.of(8, places.as_json(), at(0)).part("b").places == 8
 
 
 def test_who_has_left_leaves_nothing_behind() -> None:
@@ -362,7 +368,7 @@ async def test_who_waits_in_vain_or_has_nothing_to_do_writes_nothing(few: World,
     await few.track("wf")
     async with few.database.write() as connection:
         places = Places(3)
-        places.say("busy", 3, await database_now(connection) + timedelta(minutes=1))
+        places.say("busy", 3, await database_now(connection) + timedelta(seconds=30))
         values = {"source": "civitai", "hint_count": 0, "places": places.as_json()}
         await connection.execute(insert(source_state).values(values))
     crew = Crew(few.config, few.database, few.redactor, PassReport("cron"))
